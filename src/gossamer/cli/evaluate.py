@@ -1,0 +1,111 @@
+"""Score one model over all rows of a data set."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gossamer import plugins
+from gossamer.errors import RecipeError
+from gossamer.measure.environment import physical_cores
+from gossamer.measure.isolate import Isolated
+from gossamer.measure.score import References, score, score_baseline
+from gossamer.report.document import plain
+from gossamer.result import SCHEMA_VERSION
+from gossamer.source import FloatModel
+from gossamer.task import DataRequest, Split, TaskData
+
+
+def evaluate(
+    model: str,
+    task: str,
+    data: Path,
+    *,
+    runtime: str,
+    threads: int | None,
+    seed: int,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """The `eval --json` document: task, metric, score, metrics and the number of rows.
+
+    Raises:
+        InputError: The model, the task or the data cannot be used.
+        GossamerError: The model could not be run.
+    """
+    from gossamer.tasks import choose
+
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        path, opened, chosen_runtime = open_any(model, runtime, Path(scratch))
+        chosen = choose(task, opened, options)
+        rows = every_row(chosen.open(DataRequest(model=opened, path=data, seed=seed)))
+        with Isolated(chosen_runtime, path, threads=threads or physical_cores()) as session:
+            if chosen.needs_reference:
+                references = References(Path(scratch) / "references")
+                scored = score_baseline(session, chosen, rows, references)
+            else:
+                scored = score(session, chosen, rows)
+    document: dict[str, Any] = plain(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "task": task.replace("_", "-"),
+            "metric": chosen.metric_name,
+            "score": scored.value,
+            "metrics": scored.metrics,
+            "n": len(scored.rows),
+        }
+    )
+    return document
+
+
+def open_any(text: str, runtime: str, cache: Path) -> tuple[Path, FloatModel, str]:
+    """The file to run, what it opens to, and the runtime that runs it.
+
+    ONNX and OpenVINO files run as they are (quantized ones too); other sources are exported, and
+    built for the runtime.
+    """
+    path = Path(text)
+    if path.is_dir() and (path / "result.json").exists() and (path / "model").is_dir():
+        path = next(p for p in sorted((path / "model").iterdir()) if p.suffix in (".onnx", ".xml"))
+    member = plugins.load("runtimes", runtime)
+    name = member.__module__.rsplit(".", 1)[-1]
+    if path.suffix == ".xml":
+        return path, as_it_is(path, "openvino"), "openvino"
+    if path.suffix == ".onnx" and path.exists():
+        return path, as_it_is(path, name), name
+    from gossamer.sources import find
+
+    opened = find(text).open(cache)
+    return opened.path, opened, name
+
+
+def as_it_is(path: Path, runtime: str) -> FloatModel:
+    """What a caller must know of a model file that runs as it is."""
+    from gossamer.artifact import sha256
+
+    if not path.exists():
+        raise RecipeError(f"a model file at {path}", "nothing there")
+    with Isolated(runtime, path, threads=1) as session:
+        inputs, outputs = session.inputs, session.outputs
+    is_folder = (path.parent / "config.json").exists()
+    return FloatModel(
+        path=path,
+        inputs=inputs,
+        outputs=outputs,
+        digest=sha256(path),
+        folder=path.parent if is_folder else None,
+    )
+
+
+def every_row(data: TaskData) -> Split:
+    """All rows of a data set that was opened as splits, as one split.
+
+    The splits of one file are put together again; with a test part, that alone is scored.
+    """
+    if data.search.samples is not data.report.samples:
+        return data.report
+    parts = (data.calibration, data.search, data.report)
+    indices = sorted(
+        {i for part in parts if part.samples is data.report.samples for i in part.indices}
+    )
+    return Split(samples=data.report.samples, indices=tuple(indices))

@@ -1,0 +1,78 @@
+"""What happens at every site of a model, and what a model is made of."""
+
+from __future__ import annotations
+
+import collections
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gossamer.report import document
+from gossamer.result import Candidate
+
+
+def explain(model: str, targets: tuple[str, ...], cpu: str) -> Iterator[str]:
+    """Lines that say what static int8 does at every site, with the reason.
+
+    For an output folder of compress these are the winner's sites; for a model, what would be
+    done on each target.
+
+    Raises:
+        InputError: There is no such model or target.
+    """
+    out = Path(model)
+    if (out / "result.json").is_file():
+        result = document.read(out / "result.json", out)
+        yield f"{result.verdict}: {result.reason}"
+        if result.winner is not None:
+            yield from _candidate(result.winner)
+        return
+    from gossamer.run import plan
+    from gossamer.search.prepare import installed_targets
+    from gossamer.sources import find
+
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        opened = find(model).open(Path(scratch))
+        for name in installed_targets(targets, cpu):
+            found = plan(opened, name, cpu)
+            yield f"{name}, right on {cpu} CPUs and better, {found.weight.bits}-bit weights"
+            yield from _rows((d.site, d.op, d.reason.value, d.detail) for d in found.decisions)
+
+
+def inspect(model: str) -> Iterator[str]:
+    """Lines that show inputs, outputs, operators and size of a model.
+
+    Raises:
+        InputError: There is no such model.
+    """
+    import onnx_ir as ir
+
+    from gossamer.sources import find
+
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        opened = find(model).open(Path(scratch))
+        for key, value in opened.description:
+            yield f"{key:12} {value}"
+        for title, tensors in (("input", opened.inputs), ("output", opened.outputs)):
+            for t in tensors:
+                shape = "?" if t.shape is None else ", ".join(str(d or "?") for d in t.shape)
+                yield f"{title:12} {t.name}: {t.dtype}[{shape}]"
+        graph = ir.load(opened.path).graph
+        counts = collections.Counter(
+            f"{n.domain}::{n.op_type}" if n.domain else n.op_type for n in graph
+        )
+        for op, count in counts.most_common():
+            yield f"{'operator':12} {count:5} {op}"
+
+
+def _candidate(candidate: Candidate) -> Iterator[str]:
+    yield f"{candidate.label} on {candidate.target}"
+    yield from _rows(iter(candidate.plan))
+
+
+def _rows(rows: Iterator[tuple[str, str, str, str]]) -> Iterator[str]:
+    known = list(rows)
+    counts = collections.Counter(reason for _, _, reason, _ in known)
+    yield ", ".join(f"{n} {reason}" for reason, n in counts.most_common()) or "no sites"
+    for site, op, reason, detail in known:
+        yield f"  {site:40} {op:20} {reason:24} {detail}"

@@ -1,0 +1,100 @@
+"""Make again what a recipe.yaml describes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gossamer import plugins, store
+from gossamer.errors import DataError, OutputError, RecipeError
+from gossamer.recipe import Recipe
+from gossamer.report.publish import digest
+from gossamer.run import calibrate, run
+from gossamer.task import DataRequest
+
+if TYPE_CHECKING:
+    from gossamer.artifact import Artifact
+    from gossamer.progress import Progress
+    from gossamer.source import FloatModel
+    from gossamer.statistics import Statistics
+
+
+def rerun(path: Path, out: Path, progress: Progress) -> Artifact:
+    """The files in `out/model`: the same, to the bit, on the same machine, versions and threads.
+
+    Raises:
+        RecipeError: The file is no recipe.
+        DataError: The data is not what it was.
+        OutputError: `out` exists already.
+    """
+    record = _read(path)
+    store.check_writable(out)
+    if out.exists() and any(out.iterdir()):
+        raise OutputError(f"an empty or absent folder {out}", "a folder with files")
+    from gossamer.sources import find
+
+    recipe = Recipe.parse(record["recipe"])
+    progress.stage("open the model")
+    model = find(str(record["source"]["model"])).open(out / "cache")
+    statistics: list[Statistics] = []
+
+    def observed(_: Sequence[str]) -> Statistics:
+        if not statistics:
+            statistics.append(_calibrated(record, recipe, model, progress))
+        return statistics[0]
+
+    return run(model, recipe, out / "model", observed)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"a recipe at {path}", f"{type(error).__name__}: {error}") from error
+    keys = ("source", "task", "data", "calibration", "recipe")
+    if not isinstance(record, dict) or any(key not in record for key in keys):
+        raise RecipeError(
+            f"the keys {', '.join(keys)} in {path}",
+            ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__,
+            "compress writes such a file into its output folder.",
+        )
+    return record
+
+
+def _calibrated(
+    record: dict[str, Any], recipe: Recipe, model: FloatModel, progress: Progress
+) -> Statistics:
+    asked, made = record["data"], record["calibration"]
+    paths = {}
+    for key in ("data", "calibration-data"):
+        if key in asked:
+            found = Path(asked[key]["path"])
+            if not found.exists() or digest(found) != asked[key]["sha256"]:
+                raise DataError(
+                    f"the data of the recipe, sha256 {asked[key]['sha256']}",
+                    f"{'other content' if found.exists() else 'nothing'} at {found}",
+                    "Restore it, or run compress again.",
+                )
+            paths[key] = found
+    task = plugins.parse("tasks", record["task"]).resolved(model)
+    data = task.open(
+        DataRequest(
+            model=model,
+            path=paths.get("data"),
+            calibration_path=paths.get("calibration-data"),
+            seed=int(asked["seed"]),
+            length=int(asked["length"]),
+        )
+    )
+    return calibrate(
+        model,
+        tuple(made["targets"]),
+        data.calibration,
+        cpu=str(made["cpu"]),
+        threads=int(made["threads"]),
+        seed=recipe.seed,
+        progress=progress,
+    )

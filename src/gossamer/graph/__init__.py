@@ -1,0 +1,1 @@
+"""ir.Model in, ir.Model out; nothing here imports torch."""

@@ -1,0 +1,101 @@
+"""A histogram whose range grows with the data, in constant memory."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_BINS = 8192
+MIN_BINS = 2048
+ALIGNED = 16  # quantiles stay edges of bins while the range grows 16-fold
+# 2**exponent and its inverse stay normal float32 numbers
+SMALLEST_EXPONENT, LARGEST_EXPONENT = -120, 120
+
+
+class Histogram:
+    """Counts of values in bins of one width, a power of two, with an edge at 0.
+
+    When the data outgrow MAX_BINS bins, neighbours are merged in pairs and the width doubles. So
+    growing loses nothing but resolution, and histograms of shards can be added.
+
+    Attributes:
+        exponent: A bin is 2**exponent wide.
+        first: Bin 0 begins at first * 2**exponent.
+        counts: `[bins]` int64; between MAX_BINS / 2 and MAX_BINS unless all values are 0.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        reach = max(high, 0.0) - min(low, 0.0)
+        self.exponent = _exponent(reach / MAX_BINS) if reach > 0.0 else SMALLEST_EXPONENT
+        self.first = 0
+        self.counts = np.zeros(MIN_BINS, np.int64)
+        self.cover(low, high)
+
+    @property
+    def width(self) -> float:
+        """Of a bin."""
+        return math.ldexp(1.0, self.exponent)
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """Left edge of the first bin and right edge of the last."""
+        return self.first * self.width, (self.first + len(self.counts)) * self.width
+
+    def cover(self, low: float, high: float) -> None:
+        """Widen the range to [low, high] and 0."""
+        while True:
+            old = self.first + len(self.counts)
+            first = min(self.first, math.floor(min(low, 0.0) / self.width))
+            last = max(old, math.floor(max(high, 0.0) / self.width) + 1)
+            if last - first <= MAX_BINS:
+                break
+            self._merge()
+        if last - first > len(self.counts):
+            self.counts = np.pad(self.counts, (self.first - first, last - old))
+            self.first = first
+
+    def add(self, values: NDArray[np.float32], weight: int = 1) -> None:
+        """Count finite values that the range covers, each of them `weight` times."""
+        self.counts += weight * self._count(values)
+
+    def add_between(
+        self, values: NDArray[np.float32], weight: int, below: float, above: float
+    ) -> None:
+        """As `add`, but only bins from the edge `below` up to the edge `above`."""
+        counts = self._count(values)
+        first = max(math.ceil(max(below, self.edges[0]) / self.width) - self.first, 0)
+        last = math.ceil(min(above, self.edges[1]) / self.width) - self.first
+        self.counts[first:last] += weight * counts[first:last]
+
+    def quantiles(self, share: float) -> tuple[float, float]:
+        """Edges beyond which `share` of the mass lies at either end, or a little more."""
+        mass = np.cumsum(self.counts)
+        allowed = share * mass[-1]
+        low = int(np.searchsorted(mass, allowed)) + 1
+        high = int(np.searchsorted(mass, mass[-1] - allowed, side="right"))
+        return (
+            math.ceil((self.first + low) / ALIGNED) * ALIGNED * self.width,
+            math.floor((self.first + high) / ALIGNED) * ALIGNED * self.width,
+        )
+
+    def _count(self, values: NDArray[np.float32]) -> NDArray[np.intp]:
+        # exact, as the factor is a power of two; no result is negative, so casting rounds down
+        bins = values * np.float32(math.ldexp(1.0, -self.exponent))
+        bins -= np.float32(self.first)
+        return np.bincount(bins.astype(np.intp), minlength=len(self.counts))
+
+    def _merge(self) -> None:
+        odd = self.first % 2
+        padded = np.pad(self.counts, (odd, (len(self.counts) + odd) % 2))
+        self.counts = padded.reshape(-1, 2).sum(axis=1)
+        self.first = (self.first - odd) // 2
+        self.exponent += 1
+
+
+def _exponent(width: float) -> int:
+    return min(max(math.ceil(math.log2(width)), SMALLEST_EXPONENT), LARGEST_EXPONENT)

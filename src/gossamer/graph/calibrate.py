@@ -1,0 +1,293 @@
+"""One calibration pass: what is known of activations after every sample ran once.
+
+The float model runs in a process of its own, with taps (`taps`) behind the asked values. Only
+statistics come back, so that memory does not grow with the number of samples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from gossamer import store
+from gossamer.errors import CalibrationError
+from gossamer.graph import taps
+from gossamer.graph.calibrate_child import receive, send
+from gossamer.progress import Silent
+from gossamer.statistics import Statistics, TensorStatistics
+
+if TYPE_CHECKING:
+    from gossamer.progress import Progress
+    from gossamer.runtime import Feed
+
+REFERENCE = 8  # every 8th sample also runs plainly, which tells what calibration costs
+PLAIN, TAPPED, WEIGHTS = "plain.onnx", "tapped.onnx", "weights.bin"
+TAIL_BYTES = 2000
+
+
+def collect(  # noqa: PLR0913 - four of them are options
+    model: ir.Model | Path,
+    values: Sequence[str],
+    feeds: Callable[[], Iterator[Feed]],
+    *,
+    samples: int,
+    threads: int,
+    progress: Progress | None = None,
+    seed: int = 0,
+) -> Statistics:
+    """Statistics of `values` over the first `samples` feeds.
+
+    Extremes are exact, over all samples and of each. In the histogram the outermost elements
+    (0.05 % on either side, about) are counted one by one, the rest by a strided sample.
+
+    `seconds` is the wall time of this function without making the feeds and without the plain
+    reference. That is every 8th sample, run through the unchanged model in a second child.
+    `plain_seconds` is the start of that child and its runs, scaled up to all samples by the time
+    that the tapped model took for all and for the same ones. Memory is that of the two children.
+
+    Args:
+        model: A float model of opset 18 or newer that ONNX Runtime can run.
+        values: Names of float32 activations in its main graph. Fill values of attention masks
+            (-3e38) count as what they are: do not ask for values that contain them.
+        feeds: Makes the samples: batch 1, any lengths, no padding.
+        samples: How many to use; all if there are fewer.
+        threads: Threads of the runtime.
+        progress: Is told of every sample.
+        seed: Draws where the strided samples begin.
+
+    Raises:
+        CalibrationError: There are no samples, a value does not exist, a sample, a value or an
+            output holds NaN (inputs and values: or Inf), or the model does not run.
+        StorageError: No room for a temporary copy of the weights.
+    """
+    clock = _Clock()
+    stream = clock.paused(itertools.islice(feeds(), samples))
+    first = next(stream, None)
+    if first is None:
+        raise CalibrationError("at least one calibration sample", "none", "Give some data.")
+    watcher = progress or Silent()
+    watcher.stage("calibrate", samples)
+    with contextlib.ExitStack() as scope:
+        folder = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="gossamer-")))
+        found = _write(model, values, first, samples, folder)
+        options = {"op": "open", "threads": threads, "seed": seed}
+        tapped = scope.enter_context(_Child(folder / TAPPED, options, found))
+        with clock.pause():
+            plain = scope.enter_context(_Child(folder / PLAIN, options, ()))
+        for i, feed in enumerate(itertools.chain((first,), stream)):
+            _check(feed, i)
+            tapped.run(feed, i)
+            if i % REFERENCE == 0:
+                with clock.pause():
+                    plain.run(feed, i)
+            watcher.advance()
+        header, arrays = tapped.ask({"op": "finish"})
+        with clock.pause():
+            plain_rss = plain.ask({"op": "finish"})[0]["peak_rss_bytes"]
+    return Statistics(
+        tensors=dict(_tensors(found, header["edges"], arrays)),
+        samples=len(tapped.taken),
+        seconds=clock.seconds(),
+        plain_seconds=_plain_seconds(tapped, plain),
+        peak_rss_bytes=header["peak_rss_bytes"],
+        plain_rss_bytes=plain_rss,
+    )
+
+
+def save(statistics: Statistics, path: Path) -> None:
+    """Write everything into one `.npz` file: the whole file or nothing."""
+    store.write_bytes(path, statistics.encode())
+
+
+def load(path: Path) -> Statistics:
+    """The statistics that `save` wrote.
+
+    Raises:
+        CalibrationError: There is no such file, or it is damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CalibrationError("a file with calibration statistics", f"{error}") from error
+    return Statistics.decode(content)
+
+
+def _write(
+    model: ir.Model | Path, values: Sequence[str], first: Feed, samples: int, folder: Path
+) -> tuple[taps.Tap, ...]:
+    """Both models over one file of weights; what the tapped one gives out."""
+    with store.told_apart(folder):
+        source = ir.load(model) if isinstance(model, Path) else model
+        ir.save(source, folder / PLAIN, external_data=WEIGHTS)
+        copy = ir.load(folder / PLAIN)
+        asked = set(values)
+        if any(v.shape is None for node in copy.graph for v in node.outputs if v.name in asked):
+            ShapeInferencePass(check_type=False, strict_mode=False)(copy)
+        dimensions = {
+            str(dimension.value): size
+            for value in copy.graph.inputs
+            if value.shape is not None and value.name in first
+            for dimension, size in zip(value.shape, first[value.name].shape, strict=False)
+            if isinstance(dimension, ir.SymbolicDim)
+        }
+        found = taps.tap(copy, values, samples, dimensions)
+        ir.save(copy, folder / TAPPED)
+    return found
+
+
+def _check(feed: Feed, index: int) -> None:
+    for name, x in feed.items():
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise CalibrationError(
+                f"finite numbers in the input {name!r}",
+                f"NaN or Inf in calibration sample {index}",
+                "Repair or remove that sample.",
+            )
+
+
+def _tensors(
+    found: Sequence[taps.Tap], edges: Mapping[str, tuple[float, float]], arrays: Mapping[str, Any]
+) -> Iterator[tuple[str, TensorStatistics]]:
+    for i, (edge_low, edge_high) in edges.items():
+        lows, highs = arrays[f"{i}.sample_low"], arrays[f"{i}.sample_high"]
+        tensor = TensorStatistics(
+            low=float(lows.min()),
+            high=float(highs.max()),
+            sample_low=lows,
+            sample_high=highs,
+            counts=arrays[f"{i}.counts"],
+            edge_low=edge_low,
+            edge_high=edge_high,
+        )
+        yield from ((name, tensor) for name in found[int(i)].values)
+
+
+def _plain_seconds(tapped: _Child, plain: _Child) -> float:
+    """The first run is slower than others, and is not scaled."""
+    seconds = plain.start_seconds + plain.taken[0]
+    same = [tapped.taken[i] for i in plain.taken if i > 0]
+    rest = sum(t for i, t in tapped.taken.items() if i > 0)
+    if same:
+        return seconds + sum(t for i, t in plain.taken.items() if i > 0) * rest / sum(same)
+    return seconds + plain.taken[0] * rest / tapped.taken[0]
+
+
+class _Clock:
+    """Wall time that can be paused."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+        self._paused = 0.0
+
+    def seconds(self) -> float:
+        """Since the beginning, without pauses."""
+        return time.perf_counter() - self._begin - self._paused
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Time in this block does not count."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._paused += time.perf_counter() - begin
+
+    def paused(self, stream: Iterator[Feed]) -> Iterator[Feed]:
+        """The stream; making its items does not count."""
+        while True:
+            with self.pause():
+                item = next(stream, None)
+            if item is None:
+                return
+            yield item
+
+
+class _Child:
+    """A model in a process of its own, from `with` to the end of the block.
+
+    Attributes:
+        start_seconds: From the start of the process until the model could run.
+        taken: Seconds of each run by the sample's number.
+    """
+
+    def __init__(self, path: Path, options: Mapping[str, Any], found: Sequence[taps.Tap]) -> None:
+        self._open = {
+            **options,
+            "path": str(path),
+            "inputs": taps.INPUTS,
+            "taps": [
+                {"name": tap.values[0], "step": tap.step, "outputs": tap.outputs} for tap in found
+            ],
+        }
+        self._told = path.with_suffix(".log")
+        self.start_seconds = 0.0
+        self.taken: dict[int, float] = {}
+
+    def __enter__(self) -> Self:
+        begin = time.perf_counter()
+        with self._told.open("wb") as told:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "gossamer.graph.calibrate_child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=told,
+            )
+        assert self._process.stdin is not None  # for the type checker: both are PIPE
+        assert self._process.stdout is not None
+        self._requests, self._replies = self._process.stdin, self._process.stdout
+        try:
+            self.ask(self._open)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.start_seconds = time.perf_counter() - begin
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._requests, self._replies):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def run(self, feed: Feed, index: int) -> None:
+        """Run one sample."""
+        begin = time.perf_counter()
+        self.ask({"op": "run"}, feed)
+        self.taken[index] = time.perf_counter() - begin
+
+    def ask(
+        self, request: Mapping[str, Any], arrays: Feed | None = None
+    ) -> tuple[dict[str, Any], Feed]:
+        """Header and arrays of the reply.
+
+        Raises:
+            CalibrationError: The child refused, or is gone.
+        """
+        try:
+            send(self._requests, request, arrays or {})
+            reply = receive(self._replies)
+        except BrokenPipeError:
+            reply = None
+        if reply is None:
+            code = self._process.wait()
+            told = self._told.read_text(encoding="utf-8", errors="replace")[-TAIL_BYTES:].strip()
+            raise CalibrationError(
+                "a calibration process that stays alive",
+                f"one that ended with code {code}",
+                f"{'Out of memory? ' if code == -9 else ''}It wrote: {told or 'nothing'}",
+            )
+        if "error" in reply[0]:
+            raise CalibrationError(*reply[0]["error"])
+        return reply

@@ -1,0 +1,290 @@
+"""The process that calibrates: `python -m gossamer.graph.calibrate_child`, see `calibrate`.
+
+It runs one model, tapped or plain, and keeps nothing but statistics. Requests come on stdin and
+replies go to stdout as frames: the length of a JSON text, the text
+`{"header": {...}, "arrays": [[name, dtype, shape], ...]}`, then the bytes of the arrays.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from gossamer.errors import CalibrationError
+from gossamer.graph._histogram import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from gossamer.runtime import Feed
+
+LENGTH = struct.Struct("<Q")
+LOUD = 5e-4  # share of all elements at either end that is told one by one
+BUFFER = 1 << 21  # elements of all values that wait to be counted, 8 MiB
+CAUTION = 16  # runs before which a single loud sample could set the thresholds too high
+MAX_START = 97  # samples begin at an element below this
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints cannot fall into a frame
+    model = Model()
+    while frame := receive(requests):
+        header, arrays = frame
+        try:
+            reply, results = model.answer(header, arrays)
+        except CalibrationError as error:
+            reply, results = {"error": [error.needed, error.received, error.hint]}, {}
+        except Exception as error:  # whatever it is, the parent raises it
+            reply, results = {"error": ["a model that runs", str(error).strip(), ""]}, {}
+        send(replies, reply, results)
+
+
+def send(
+    stream: IO[bytes], header: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]
+) -> None:
+    """Write one frame."""
+    whole = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
+    layout = [[name, x.dtype.str, x.shape] for name, x in whole.items()]
+    text = json.dumps({"header": header, "arrays": layout}).encode()
+    stream.write(LENGTH.pack(len(text)) + text)
+    for x in whole.values():
+        stream.write(x.reshape(-1).view(np.uint8).data)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], Feed] | None:
+    """Header and arrays of the next frame, None at the end."""
+    prefix = stream.read(LENGTH.size)
+    if len(prefix) < LENGTH.size:
+        return None
+    document = json.loads(stream.read(LENGTH.unpack(prefix)[0]))
+    arrays = {}
+    for name, dtype, shape in document["arrays"]:
+        x = np.empty(shape, np.dtype(dtype))
+        rest = x.reshape(-1).view(np.uint8).data
+        while rest:
+            count = stream.readinto(rest)  # type: ignore[attr-defined]
+            if not count:
+                return None
+            rest = rest[count:]
+        arrays[name] = x
+    return document["header"], arrays
+
+
+class Model:
+    """The session of this process and what it has observed."""
+
+    def answer(
+        self, request: dict[str, Any], arrays: Feed
+    ) -> tuple[dict[str, Any], Mapping[str, NDArray[np.generic]]]:
+        """Header and arrays of the reply to one request."""
+        match request["op"]:
+            case "open":
+                return self._open(request), {}
+            case "run":
+                self._run(arrays)
+                return {}, {}
+            case _:
+                return self._finish()
+
+    def _open(self, request: dict[str, Any]) -> dict[str, Any]:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = request["threads"]
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what matters comes as an exception
+        self._session = ort.InferenceSession(
+            request["path"], options, providers=["CPUExecutionProvider"]
+        )
+        self._random = np.random.default_rng(request["seed"])
+        self._inputs = {i.name for i in self._session.get_inputs()}
+        self._names = request["inputs"]
+        self._observed = [Observed(**tap) for tap in request["taps"]]
+        self._above = np.full(len(self._observed), np.inf, np.float32)
+        self._below = -self._above
+        self._runs = self._waiting = 0
+        self._due = 1  # run after which thresholds change
+        return {}
+
+    def _run(self, feed: Feed) -> None:
+        if not self._observed:
+            self._session.run(None, feed)
+            return
+        first = self._runs == 0
+        self._runs += 1
+        self._take(feed)
+        if first:  # only now can thresholds be chosen; the first sample runs again with them
+            self._count()
+            self._choose_thresholds()
+            for observed in self._observed:
+                observed.forget()
+            self._take(feed)
+        is_due = self._runs == self._due
+        if is_due or self._waiting > BUFFER:
+            self._count()
+        if is_due:  # often at first, when there is much to learn
+            self._choose_thresholds()
+            self._due *= 2
+
+    def _take(self, feed: Feed) -> None:
+        start = self._random.integers(0, MAX_START, 1)
+        added = dict(zip(self._names, (start, self._above, self._below), strict=True))
+        feed = feed | {name: x for name, x in added.items() if name in self._inputs}
+        results = self._session.run(None, feed)
+        self._waiting += sum(o.take(results) for o in self._observed)
+
+    def _count(self) -> None:
+        self._waiting = 0
+        for i, observed in enumerate(self._observed):
+            observed.count(float(self._below[i]), float(self._above[i]))
+
+    def _choose_thresholds(self) -> None:
+        share = LOUD * max(1.0, CAUTION / self._runs)
+        for i, observed in enumerate(self._observed):
+            self._below[i], self._above[i] = observed.thresholds(share)
+
+    def _finish(self) -> tuple[dict[str, Any], Mapping[str, NDArray[np.generic]]]:
+        self._count()
+        edges: dict[int, tuple[float, float]] = {}
+        arrays: dict[str, NDArray[np.generic]] = {}
+        for i, observed in enumerate(self._observed):
+            if observed.histogram is not None:
+                edges[i] = observed.histogram.edges
+                arrays[f"{i}.counts"] = observed.histogram.counts
+                lows, highs = (
+                    np.array(observed.lows, np.float32),
+                    np.array(observed.highs, np.float32),
+                )
+                arrays[f"{i}.sample_low"] = lows[lows <= highs]  # others were empty
+                arrays[f"{i}.sample_high"] = highs[lows <= highs]
+        return {"peak_rss_bytes": peak_rss(), "edges": edges}, arrays
+
+
+class Observed:
+    """What is known of one tapped value.
+
+    Args:
+        name: Of the value, for messages.
+        step: Elements that one element of the sample stands for; 0 where only the sum comes.
+        outputs: Positions of its parts among the results of a run.
+
+    Attributes:
+        histogram: None until an element was seen.
+        lows: Minimum of each run.
+        highs: Maximum of each run.
+    """
+
+    def __init__(self, name: str, step: int, outputs: dict[str, int]) -> None:
+        self._name = name
+        self._step = step
+        self._outputs = outputs
+        self.histogram: Histogram | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin again; only the range of the histogram stays."""
+        self.lows: list[float] = []
+        self.highs: list[float] = []
+        self._samples: list[NDArray[np.float32]] = []
+        self._loud: list[NDArray[np.float32]] = []
+        self._counted = 0  # runs
+        if self.histogram is not None:
+            self.histogram.counts[:] = 0
+
+    def take(self, results: Sequence[NDArray[np.float32]]) -> int:
+        """Keep what one run said; returns how many elements now wait to be counted."""
+        outputs = self._outputs
+        if "sum" in outputs:
+            self._counted += 1
+            if math.isnan(results[outputs["sum"]].item()):
+                raise self._refused("NaN", self._counted - 1)
+            return 0
+        sample = results[outputs["sample"]]
+        self._samples.append(sample)
+        if self._step == 1:
+            self.lows.append(float(sample.min()) if sample.size else math.inf)
+            self.highs.append(float(sample.max()) if sample.size else -math.inf)
+            return sample.size
+        # an output of Relu or Clip(0, …) tells no minimum: it cannot be below 0
+        self.lows.append(results[outputs["lowest"]].item() if "lowest" in outputs else 0.0)
+        self.highs.append(results[outputs["highest"]].item())
+        loud = results[outputs["loud"]]
+        self._loud.append(loud)
+        return sample.size + loud.size
+
+    def count(self, below: float, above: float) -> None:
+        """Count what waits; loud elements are those outside [below, above)."""
+        if not self._samples:
+            return
+        low, high = self._range()
+        body = np.concatenate(self._samples)
+        if low <= high and self.histogram is None:
+            self.histogram = Histogram(low, high)
+        if self.histogram is None or low > high:
+            return
+        self.histogram.cover(low, high)
+        if body.size and math.isnan(body.min()):
+            broken = [bool(np.isnan(x).any()) for x in self._samples]
+            raise self._refused("NaN", self._counted + broken.index(True))
+        if self._loud:
+            loud = np.concatenate(self._loud).ravel()
+            self.histogram.add(loud[loud >= above])
+            if below > -math.inf:
+                self.histogram.add(loud[loud < below])
+        self.histogram.add_between(body, self._step, below, above)
+        self._samples.clear()
+        self._loud.clear()
+        self._counted = len(self.highs)
+
+    def _range(self) -> tuple[float, float]:
+        """Extremes of what waits, the low one larger where all of it is empty."""
+        waiting = list(zip(self.lows, self.highs, strict=True))[self._counted :]
+        for i, (low, high) in enumerate(waiting, self._counted):
+            if low <= high and not (math.isfinite(low) and math.isfinite(high)):
+                raise self._refused(f"numbers from {low} to {high}", i)
+        return min(low for low, _ in waiting), max(high for _, high in waiting)
+
+    def thresholds(self, share: float) -> tuple[float, float]:
+        """What is loud from now on: below the first number, not below the second."""
+        if self.histogram is None or "loud" not in self._outputs:
+            return -math.inf, math.inf
+        below, above = self.histogram.quantiles(share)
+        return (below if "lowest" in self._outputs else -math.inf), above
+
+    def _refused(self, what: str, run: int) -> CalibrationError:
+        return CalibrationError(
+            f"finite numbers in {self._name!r}",
+            f"{what} with calibration sample {run}",
+            "Look at that sample, or leave the nodes around this value in float.",
+        )
+
+
+def peak_rss(status: Path = Path("/proc/self/status")) -> int:
+    """Largest resident memory that this process ever had, in bytes.
+
+    VmHWM belongs to this program alone; ru_maxrss survives fork and exec on Linux.
+    """
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    main()

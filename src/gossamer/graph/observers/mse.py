@@ -1,0 +1,98 @@
+"""Range rule: the least squared error of quantizing and clipping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gossamer.errors import RecipeError
+from gossamer.graph.observers._mass import plateau, within
+from gossamer.step import RangeRule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gossamer.statistics import TensorStatistics
+
+MAX_BINS = 2048  # more of them are merged
+SLACK = 0.1  # errors this close to the least are equally good
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mse(RangeRule):
+    """Sum over bins of (x - Q(x))^2 for 255 steps of a range; x is the centre of a bin.
+
+    The extremes are shrunk together first, then the upper end alone, then the lower end.
+
+    Attributes:
+        candidates: Ranges tried in each search, evenly spaced.
+    """
+
+    candidates: int = 100
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.candidates <= 1000:
+            raise RecipeError("2 to 1000 candidates", repr(self.candidates), "100 is usual.")
+
+    def range(self, statistics: TensorStatistics, *, symmetric: bool) -> tuple[float, float]:
+        """(low, high) with low <= 0 <= high, never wider than the observed extremes and 0."""
+        low, high = within(statistics, statistics.low, statistics.high)
+        reach = max(-low, high)
+        x, weight = _bins(statistics, reach)
+        if reach == 0.0 or not weight.any():
+            return low, high
+        shrunk = np.arange(1, self.candidates + 1) / self.candidates
+
+        def best(lows: NDArray[np.float64], highs: NDArray[np.float64]) -> float:
+            return plateau(shrunk, errors(x, weight, lows / reach, highs / reach), SLACK)
+
+        if symmetric:
+            clipped = reach * best(-reach * shrunk, reach * shrunk)
+            return within(statistics, -clipped, clipped)
+        both = best(low * shrunk, high * shrunk)
+        if low == 0.0 or high == 0.0:
+            return within(statistics, low * both, high * both)
+        fixed = np.ones(self.candidates)
+        top = high * best(low * both * fixed, high * shrunk)
+        return within(statistics, low * best(low * shrunk, top * fixed), top)
+
+
+def errors(
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    lows: NDArray[np.float64],
+    highs: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Mean squared error of each range, clipped elements included."""
+    low = lows.astype(np.float32)[:, None]
+    scale = np.maximum((highs - lows).astype(np.float32)[:, None] / 255, np.float32(1e-30))
+    zero = np.rint(-low / scale)
+    q = np.rint(x / scale)
+    np.clip(q, -zero, 255 - zero, out=q)
+    q *= scale
+    q -= x
+    np.square(q, out=q)
+    result: NDArray[np.float64] = (q @ weight).astype(np.float64)
+    return result
+
+
+def _bins(
+    statistics: TensorStatistics, reach: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Centres and weights of bins that hold anything; the bin that begins at 0 stands for 0.
+
+    Centres are given in parts of `reach`: squares of what float32 can hold may overflow.
+    """
+    counts, edges = statistics.counts, statistics.edges
+    factor = max(1, len(counts) // MAX_BINS)
+    starts = np.arange(0, len(counts), factor)
+    merged = np.add.reduceat(counts, starts)
+    ends = np.append(edges[starts], edges[-1])
+    centres = (ends[:-1] + ends[1:]) / 2
+    centres[(ends[:-1] <= 0.0) & (ends[1:] > 0.0)] = 0.0
+    held = merged > 0
+    total = max(int(merged.sum()), 1)
+    centres /= reach or 1.0
+    return centres[held].astype(np.float32), (merged[held] / total).astype(np.float32)

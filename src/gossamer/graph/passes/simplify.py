@@ -1,0 +1,35 @@
+"""Target-neutral simplification: the same numbers from fewer, canonical nodes."""
+
+from __future__ import annotations
+
+import logging
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+logger = logging.getLogger(__name__)
+
+LARGEST_FOLDED = 1 << 26  # elements; transposed weights of real layers are folded, tables are not
+
+
+def simplify(model: ir.Model) -> ir.Model:
+    """`model` (edited in place) with constants, identities and BatchNorms folded, names unique.
+
+    Constant weights that were transposed or cast at run time become initializers. Shape inference
+    is used where it succeeds and never required.
+    """
+    from onnxscript import optimizer
+    from onnxscript.rewriter import rewrite
+    from onnxscript.rewriter.rules.common import _fuse_batchnorm, _fuse_pad_into_conv
+
+    passes.RemoveInitializersFromInputsPass()(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    optimizer.optimize_ir(model, input_size_limit=LARGEST_FOLDED, output_size_limit=LARGEST_FOLDED)
+    model = rewrite(model, [*_fuse_batchnorm.rules, *_fuse_pad_into_conv.rules])
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.IdentityEliminationPass()(model)
+    passes.CommonSubexpressionEliminationPass()(model)
+    passes.DeduplicateInitializersPass()(model)
+    passes.RemoveUnusedNodesPass()(model)
+    passes.NameFixPass()(model)
+    return model

@@ -1,0 +1,131 @@
+"""The one place where Q/DQ is written into a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from gossamer.errors import PlanError
+from gossamer.graph.weights import constant_input, write_weight
+from gossamer.plan import Plan
+from gossamer.quant import QParams
+
+
+def write(model: ir.Model, plan: Plan, params: Mapping[str, QParams]) -> ir.Model:
+    """`model` (edited in place) with Q/DQ where `plan` says.
+
+    1. Every activation value of the plan gets one Q; each reader gets a DQ of its own, because
+       runtimes fuse DQ -> op -> Q only where the DQ has one reader. A value made by a quantized
+       site is read through its DQ by everybody; others keep reading the float value. So do nodes
+       inside the branches of If and the bodies of Loop.
+    2. Weights become int8 initializers behind a DQ, per channel where the plan says so.
+    3. Biases of quantized sites become int32 with scale (input scale * weight scale).
+
+    Args:
+        model: The float graph that the plan was made for.
+        plan: Placement of that graph.
+        params: Numbers of every value in `plan.values`.
+
+    Raises:
+        PlanError: A value or node of the plan is not in the graph.
+    """
+    graph = model.graph
+    nodes = {node.name: node for node in graph}
+    values = _values(graph)
+    made = {v for d in plan.quantized for v in d.outputs}
+    readers = {
+        (member, value)
+        for d in plan.quantized
+        for member in (d.site, *d.fused, *d.through)
+        for value in d.inputs
+    }
+    for decision in plan.quantized:
+        if decision.site not in nodes:
+            raise PlanError(
+                f"a node named {decision.site!r}",
+                "a graph without it",
+                "Make the plan for the graph that it is written into.",
+            )
+        if decision.weight is not None:
+            x = params.get(decision.inputs[0]) if decision.inputs else None
+            write_weight(graph, nodes[decision.site], decision, plan.weight, x)
+    for name in plan.values:
+        if name not in values or name not in params:
+            raise PlanError(
+                f"a value {name!r} with a range",
+                "none of that name",
+                "Make the plan for the graph that it is written into.",
+            )
+        pair = _Pair.of(graph, values[name], params[name])
+        pair.write(
+            everybody=name in made, readers={member for member, value in readers if value == name}
+        )
+    graph.sort()
+    passes.NameFixPass()(model)
+    return model
+
+
+def _values(graph: ir.Graph) -> dict[str, ir.Value]:
+    found = {v.name: v for v in graph.inputs if v.name}
+    for node in graph:
+        found.update({v.name: v for v in node.outputs if v.name})
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pair:
+    """The Q of one value, and what its DQs need."""
+
+    graph: ir.Graph
+    value: ir.Value
+    scale: ir.Value
+    zero: ir.Value
+
+    @classmethod
+    def of(cls, graph: ir.Graph, value: ir.Value, numbers: QParams) -> _Pair:
+        return cls(
+            graph=graph,
+            value=value,
+            scale=constant_input(graph, f"{value.name}_scale", numbers.scale),
+            zero=constant_input(graph, f"{value.name}_zero_point", numbers.zero_point),
+        )
+
+    def write(self, *, everybody: bool, readers: set[str]) -> None:
+        """Q behind the value, and a DQ in front of each reader."""
+        value, name = self.value, self.value.name
+        uses = tuple(value.uses())
+        node = ir.node(
+            "QuantizeLinear", [value, self.scale, self.zero], name=f"{name}_QuantizeLinear"
+        )
+        stored = node.outputs[0]
+        stored.name, stored.shape = f"{name}_quantized", value.shape
+        stored.type = ir.TensorType(self.zero.dtype or ir.DataType.UINT8)
+        self.graph.append(node)
+        for reader, index in uses:
+            if reader.graph is self.graph and (everybody or reader.name in readers):
+                out = self._dequantized(stored, f"{reader.name}_{index}")
+                reader.replace_input_with(index, out)
+        if everybody and value.is_graph_output():
+            self._move_output(stored)
+
+    def _dequantized(self, stored: ir.Value, suffix: str) -> ir.Value:
+        name = f"{self.value.name}_DequantizeLinear_{suffix}"
+        node = ir.node("DequantizeLinear", [stored, self.scale, self.zero], name=name)
+        out = node.outputs[0]
+        out.name = f"{self.value.name}_dequantized_{suffix}"
+        out.shape, out.type = self.value.shape, self.value.type
+        self.graph.append(node)
+        return out
+
+    def _move_output(self, stored: ir.Value) -> None:
+        """Give the name of a graph output to the value behind its DQ."""
+        if not any(v is self.value for v in self.graph.outputs):
+            return
+        out = self._dequantized(stored, "output")
+        for index, output in enumerate(self.graph.outputs):
+            if output is self.value:
+                self.graph.outputs[index] = out
+        out.name, self.value.name = self.value.name, f"{self.value.name}_float"

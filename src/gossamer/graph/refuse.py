@@ -1,0 +1,129 @@
+"""Why a node stays in float: what a rule asks of its weight, its size and its surroundings."""
+
+from __future__ import annotations
+
+from math import prod
+
+import onnx_ir as ir
+
+from gossamer.graph.match import activations, constant
+from gossamer.plan import Reason
+from gossamer.target import OpRule
+
+Refusal = tuple[Reason, str]
+
+LOG_CHAIN = frozenset(
+    {"Pow", "Mul", "Add", "Sub", "Sqrt", "Abs", "Max", "Clip", "ReduceSum", "Div", "Concat"}
+    | {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Identity", "MatMul", "Conv"}
+)
+
+
+def refusal(node: ir.Node, rule: OpRule) -> Refusal | None:
+    """Why `rule` does not cover `node`; None when it does."""
+    if rule.weight is None:
+        return _weightless(node)
+    tensor = constant(node.inputs[rule.weight_operand])
+    if tensor is None:
+        where = f"operand {rule.weight_operand} of {node.op_type}"
+        return Reason.NO_WEIGHT, f"{where} is computed at run time"
+    if not activations(node):
+        return Reason.NO_RULE, "all operands are constants"
+    if tensor.dtype != ir.DataType.FLOAT:
+        return Reason.NO_RULE, f"weight of type {tensor.dtype.name}"
+    if feeds_log(node):
+        return Reason.EXCLUDED, "a Log reads what it makes, so its smallest values count"
+    shape = tuple(int(d) for d in tensor.shape.numpy())
+    return _odd(node, shape) or _unprofitable(node, rule, shape)
+
+
+def weight_axis(node: ir.Node, rank: int) -> int | None:
+    """The axis of output channels in the weight; None where groups share it."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "ConvTranspose":
+        return 1 if node.attributes.get_int("group", 1) == 1 else None
+    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0):
+        return 0
+    return rank - 1
+
+
+def feeds_log(node: ir.Node) -> bool:
+    """Whether a Log reads the values of `node` after nothing but sums, products and powers.
+
+    That is a spectrogram: a loudness in dB. The quiet bands, which int8 rounds to 0, become the
+    largest numbers behind the Log.
+    """
+    waiting, seen = list(node.outputs), set(node.outputs)
+    while waiting:
+        for use in waiting.pop().uses():
+            if use.node.op_type == "Log":
+                return True
+            if use.node.op_type in LOG_CHAIN:
+                fresh = [v for v in use.node.outputs if v not in seen]
+                seen.update(fresh)
+                waiting += fresh
+    return False
+
+
+def _weightless(node: ir.Node) -> Refusal | None:
+    if node.op_type == "ReduceMean" and not averages_image(node):
+        return Reason.NO_RULE, "a mean over other axes than height and width"
+    if node.op_type == "Add" and len(activations(node)) < 2:
+        return Reason.NO_RULE, "one operand is a constant or both are one value"
+    return None
+
+
+def averages_image(node: ir.Node) -> bool:
+    """Whether a ReduceMean is a global average over the last two axes of `[n, c, h, w]`."""
+    value = node.inputs[0]
+    if value is None or value.shape is None or len(value.shape) != 4:
+        return False
+    axes = node.attributes.get_ints("axes", None)
+    if axes is None and len(node.inputs) > 1:
+        tensor = constant(node.inputs[1])
+        axes = None if tensor is None else tensor.numpy().ravel().tolist()
+    return axes is not None and sorted(int(a) % 4 for a in axes) == [2, 3]
+
+
+def _odd(node: ir.Node, shape: tuple[int, ...]) -> Refusal | None:
+    """Weights and attributes that int8 kernels do not know."""
+    if len(shape) < 2:
+        return Reason.NO_RULE, "the constant operand is no matrix"
+    if node.op_type in {"MatMul", "Gemm"} and len(shape) > 2:
+        return Reason.NO_RULE, "the constant operand is a stack of matrices"
+    if node.op_type == "Gemm":
+        if node.attributes.get_int("transA", 0):
+            return Reason.NO_RULE, "transA transposes the activation"
+        if any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
+            return Reason.NO_RULE, "alpha and beta scale the product and the bias"
+    return None
+
+
+def _unprofitable(node: ir.Node, rule: OpRule, shape: tuple[int, ...]) -> Refusal | None:
+    reduction, outputs, depthwise = _geometry(node, shape)
+    if depthwise:
+        producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+        made_by = producer.op_type if producer is not None else "an input"
+        if rule.depthwise_after is not None and made_by not in rule.depthwise_after:
+            allowed = " or ".join(rule.depthwise_after) or "nothing"
+            return Reason.UNPROFITABLE, f"depthwise behind {made_by}; it pays behind {allowed}"
+        return None
+    if reduction < rule.min_reduction:
+        return Reason.UNPROFITABLE, f"{reduction} products an output, {rule.min_reduction} pay"
+    if outputs < rule.min_outputs:
+        return Reason.UNPROFITABLE, f"{outputs} output channels, {rule.min_outputs} pay"
+    if prod(shape) < rule.min_weights:
+        return Reason.UNPROFITABLE, f"{prod(shape)} weights, {rule.min_weights} pay"
+    return None
+
+
+def _geometry(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int, bool]:
+    """Products per output element, output channels, whether it is a depthwise convolution."""
+    groups = node.attributes.get_int("group", 1)
+    if node.op_type == "Conv":
+        return prod(shape[1:]), shape[0], groups > 1 and shape[1] == 1
+    if node.op_type == "ConvTranspose":
+        return shape[0] // groups * prod(shape[2:]), shape[1] * groups, False
+    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0):
+        return shape[1], shape[0], False
+    return shape[-2], shape[-1], False

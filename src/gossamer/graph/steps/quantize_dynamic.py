@@ -1,0 +1,46 @@
+"""The step `quantize-dynamic`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gossamer.errors import TargetError
+from gossamer.graph import dynamic
+from gossamer.graph.place import Wish, place
+from gossamer.step import GraphContext, GraphStep
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeDynamic(GraphStep):
+    """int8 weights, and activations whose range is computed at run time; needs no data.
+
+    Attributes:
+        exclude: Sites that stay in float, by node name.
+    """
+
+    exclude: tuple[str, ...] = ()
+
+    def apply(self, model: ir.Model, context: GraphContext) -> ir.Model:
+        """The model with the target's dynamically quantized kernels where it has them.
+
+        Raises:
+            TargetError: The target has none.
+        """
+        target = context.target
+        if not target.dynamic:
+            raise TargetError(
+                "a target with dynamically quantized kernels", target.name, "Use quantize-static."
+            )
+        rules = tuple(
+            replace(rule, ops=ops, output="float", tails=())
+            for rule in target.rules
+            if (ops := tuple(op for op in rule.ops if op in target.dynamic))
+        )
+        able = replace(target, rules=rules, follows=(), transparent=())
+        plan = place(model, able, Wish(cpu=context.cpu, exclude=frozenset(self.exclude)))
+        context.record(plan)
+        return dynamic.write_dynamic(model, plan)

@@ -1,0 +1,103 @@
+"""The step `quantize-static`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from gossamer.graph import qdq
+from gossamer.graph.observers.min_max import MinMax
+from gossamer.graph.place import Wish, place
+from gossamer.plan import Decision, Plan, Reason
+from gossamer.quant import QParams, QuantSpec, qparams
+from gossamer.step import GraphContext, GraphStep, RangeRule
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from gossamer.statistics import Statistics
+
+SYMMETRIC = QuantSpec(dtype="s8", symmetric=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeStatic(GraphStep):
+    """int8 weights and activations with ranges fixed by calibration.
+
+    Attributes:
+        ranges: Rule that chooses activation ranges from the calibration statistics.
+        exclude: Sites that stay in float, by node name.
+    """
+
+    ranges: RangeRule = field(default_factory=MinMax)
+    exclude: tuple[str, ...] = ()
+
+    def apply(self, model: ir.Model, context: GraphContext) -> ir.Model:
+        """The model with Q/DQ where the target's rules and this wish agree."""
+        wish = Wish(cpu=context.cpu, exclude=frozenset(self.exclude))
+        plan = place(model, context.target, wish)
+        statistics = context.statistics(plan.values)
+        plan = _calibrated(model, plan, context, wish, statistics)
+        context.record(plan)
+        return qdq.write(model, plan, parameters(plan, statistics, self.ranges))
+
+
+def parameters(plan: Plan, statistics: Statistics, ranges: RangeRule) -> dict[str, QParams]:
+    """Scale and zero point of every value in the plan.
+
+    Values that must share numbers get the union of their ranges. A value whose zero point must be
+    0 is u8 where it is never negative, and symmetric s8 where it is.
+    """
+    symmetric = frozenset(plan.symmetric)
+    specs = dict.fromkeys(plan.values, plan.activation)
+    for group in (*_joined(plan), *({v} for v in plan.values)):
+        if group & symmetric and any(statistics.tensor(v).low < 0 for v in group):
+            specs.update(dict.fromkeys(group, SYMMETRIC))
+    found = {
+        v: ranges.range(statistics.tensor(v), symmetric=spec.symmetric) for v, spec in specs.items()
+    }
+    for group in _joined(plan):
+        low = min(found[v][0] for v in group)
+        high = max(found[v][1] for v in group)
+        found.update(dict.fromkeys(group, (low, high)))
+    return {v: qparams(low, high, specs[v]) for v, (low, high) in found.items()}
+
+
+def _joined(plan: Plan) -> list[set[str]]:
+    """Groups of values with one scale, merged where they overlap."""
+    values = set(plan.values)
+    groups: list[set[str]] = []
+    for members in plan.shared:
+        merged = set(members) & values
+        rest = []
+        for group in groups:
+            if group & merged:
+                merged |= group
+            else:
+                rest.append(group)
+        groups = [*rest, merged] if merged else rest
+    return groups
+
+
+def _calibrated(
+    model: ir.Model, plan: Plan, context: GraphContext, wish: Wish, statistics: Statistics
+) -> Plan:
+    """The plan without the sites whose values calibration never saw, each with that reason.
+
+    What takes a site out can make another site read another value, so it goes on until every
+    value is known; each round takes out at least one site.
+    """
+    uncalibrated: set[str] = set()
+    while unknown := {v for v in plan.values if v not in statistics.tensors}:
+        uncalibrated |= {d.site for d in plan.quantized if unknown & {*d.inputs, *d.outputs}}
+        exclude = wish.exclude | uncalibrated
+        plan = place(model, context.target, replace(wish, exclude=exclude))
+
+    def explained(decision: Decision) -> Decision:
+        if decision.site in uncalibrated:
+            return replace(
+                decision, reason=Reason.UNCALIBRATED, detail="calibration did not observe it"
+            )
+        return decision
+
+    return replace(plan, decisions=tuple(explained(d) for d in plan.decisions))

@@ -1,0 +1,1 @@
+"""Child processes, interleaved blocks, intervals, environment."""

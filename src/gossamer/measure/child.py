@@ -1,0 +1,160 @@
+"""The process in which a model runs: `python -m gossamer.measure.child`, see `isolate`.
+
+It answers one frame on stdin with one frame on stdout, until stdin ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gossamer import plugins
+from gossamer.errors import GossamerError, MeasureError
+from gossamer.measure.frames import Channel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gossamer.runtime import Feed, Session
+
+
+def main() -> None:
+    """Serve until the parent closes its end, or is gone."""
+    requests, replies = _own_pipes()
+    threading.Thread(target=_end_with_parent, args=(requests,), daemon=True).start()
+    channel = Channel(requests, replies)
+    model = Model()
+    while True:
+        try:
+            request, arrays = channel.receive(None)
+        except EOFError:
+            return
+        try:
+            reply, outputs = model.answer(request, arrays)
+        except Exception as error:  # whatever it is, the parent raises it
+            reply, outputs = {"error": _described(error)}, {}
+        channel.send(reply, outputs, None)
+
+
+class Model:
+    """The session of this process, and what it answers to requests."""
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+
+    def answer(self, request: dict[str, Any], arrays: Feed) -> tuple[dict[str, Any], Feed]:
+        """Header and arrays of the reply to one request."""
+        match request["op"]:
+            case "open":
+                return self._open(request), {}
+            case "run":
+                return {}, self._opened().run(arrays)
+            case "time":
+                taken = timed(self._opened(), arrays, request["calls"], request["seconds"])
+                return {}, {"seconds": taken}
+            case _:
+                return {"bytes": peak_rss()}, {}
+
+    def _open(self, request: dict[str, Any]) -> dict[str, Any]:
+        if hasattr(os, "sched_setaffinity") and request["cpus"]:
+            os.sched_setaffinity(0, request["cpus"])  # inherited by the runtime's threads
+        runtime = plugins.load("runtimes", request["runtime"])()
+        before = time.perf_counter()
+        self._session = runtime.open(
+            Path(request["path"]), threads=request["threads"], precision=request["precision"]
+        )
+        seconds = time.perf_counter() - before
+        gc.freeze()  # what loading made stays; collections need not look at it again
+        return {
+            "load_seconds": seconds,
+            "inputs": [[t.name, t.dtype, t.shape] for t in self._session.inputs],
+            "outputs": [[t.name, t.dtype, t.shape] for t in self._session.outputs],
+        }
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            raise MeasureError("an opened model", "a request before it", "Open it first.")
+        return self._session
+
+
+def timed(session: Session, feed: Feed, calls: int, seconds: float) -> NDArray[np.float64]:
+    """Seconds of each call: at least `calls` calls and `seconds` seconds of them.
+
+    One untimed call comes first: other sessions had the caches since the last one.
+    """
+    run, clock = session.run, time.perf_counter_ns
+    run(feed)
+    taken: list[int] = []
+    gc.disable()
+    try:
+        end = clock() + int(seconds * 1e9)
+        while len(taken) < calls or clock() < end:
+            start = clock()
+            run(feed)
+            taken.append(clock() - start)
+    finally:
+        gc.enable()
+    return np.asarray(taken, np.float64) / 1e9
+
+
+def peak_rss(status: Path = Path("/proc/self/status")) -> int:
+    """Largest resident memory that this process ever had, in bytes.
+
+    VmHWM belongs to this program alone; ru_maxrss, the second best, survives fork and exec on
+    Linux, so that there it can be the peak of the process that started this one.
+    """
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _own_pipes() -> tuple[int, int]:
+    """Move stdin and stdout away, so that whatever a library prints cannot fall into a frame."""
+    requests, replies = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    return requests, replies
+
+
+def _end_with_parent(requests: int) -> None:
+    """End this process, in the middle of a run too, once nobody can send requests any more.
+
+    PR_SET_PDEATHSIG would not do: it fires when the *thread* that started this process ends.
+    """
+    poll = select.poll()
+    poll.register(requests, 0)  # nothing but the hang-up
+    poll.poll()
+    os._exit(1)
+
+
+def _described(error: Exception) -> dict[str, str]:
+    if isinstance(error, GossamerError):
+        kind, needed, received, hint = (
+            type(error).__name__,
+            error.needed,
+            error.received,
+            error.hint,
+        )
+    else:
+        kind, needed = MeasureError.__name__, "a model that runs"
+        received, hint = f"{type(error).__name__}: {error}", ""
+    return {"kind": kind, "needed": needed, "received": received, "hint": hint}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What happens at every site of a graph, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gossamer.quant import QuantSpec
+
+
+class Reason(StrEnum):
+    """Why a site is as it is."""
+
+    QUANTIZED = "quantized"
+    NO_RULE = "no rule"
+    NO_WEIGHT = "no constant weight"
+    EXCLUDED = "excluded"
+    UNPROFITABLE = "unprofitable"
+    UNCALIBRATED = "no calibration range"
+    NOT_INT8_NEIGHBOUR = "neighbours stay in float"
+    REVERTED_ACCURACY = "reverted:accuracy"
+    REVERTED_LATENCY = "reverted:latency"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What happens at one site.
+
+    Attributes:
+        site: Name of the node that anchors the site (`Conv`, `MatMul`, `Add`, …).
+        op: Its operator type.
+        reason: Why.
+        detail: One clause for people: the rule or fact behind the reason.
+        inputs: Names of activation values that get Q/DQ in front of this node.
+        outputs: Names of values that get Q/DQ behind this site (after fused tails).
+        weight: Name of the constant that is stored in int8, if any.
+        bias: Name of the constant bias stored in int32, if any.
+        fused: Names of the nodes that the runtime runs inside this site's kernel.
+        through: Names of the nodes that stand between the Q/DQ of an input and this node.
+        nonzero_bias: Whether the kernel must get a bias that is not all zero.
+    """
+
+    site: str
+    op: str
+    reason: Reason
+    detail: str = ""
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    weight: str | None = None
+    weight_axis: int | None = None
+    bias: str | None = None
+    fused: tuple[str, ...] = ()
+    through: tuple[str, ...] = ()
+    nonzero_bias: bool = False
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the site runs in int8."""
+        return self.reason is Reason.QUANTIZED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Every site's decision for one graph on one target.
+
+    Attributes:
+        target: Public name of the target.
+        cpu: CPU level that the plan is safe for.
+        activation: How activations are stored.
+        weight: How weights are stored.
+        decisions: One for each site, in topological order.
+        shared: Groups of values that must share one scale (Concat members and its output).
+        symmetric: Names of activation values whose zero point must be 0.
+    """
+
+    target: str
+    cpu: str
+    activation: QuantSpec
+    weight: QuantSpec
+    decisions: tuple[Decision, ...] = ()
+    shared: tuple[tuple[str, ...], ...] = field(default=())
+    symmetric: tuple[str, ...] = ()
+
+    @property
+    def quantized(self) -> tuple[Decision, ...]:
+        """The decisions of sites that run in int8."""
+        return tuple(d for d in self.decisions if d.is_quantized)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of all activation values that need a range, each once, in order."""
+        seen = {v: None for d in self.quantized for v in (*d.inputs, *d.outputs)}
+        return tuple(seen)

@@ -1,0 +1,192 @@
+"""Plug-ins: a family is a folder, a file in it is a member, the file's stem is its public name.
+
+Members are listed without being imported. A member is the one frozen dataclass in the file that
+derives from the family's base class (or, where a family is pure data, the one instance of it).
+Third parties add members through the entry-point group `gossamer.<family>`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import importlib.metadata
+import pkgutil
+import types
+import typing
+from typing import Any
+
+from gossamer.errors import MissingDependency, RecipeError
+
+FAMILIES = {
+    "sources": ("gossamer.sources", "gossamer.source:Source"),
+    "tasks": ("gossamer.tasks", "gossamer.task:Task"),
+    "targets": ("gossamer.targets", "gossamer.target:TargetSpec"),
+    "runtimes": ("gossamer.runtimes", "gossamer.runtime:Runtime"),
+    "steps": ("gossamer.graph.steps", "gossamer.step:GraphStep"),
+    "ranges": ("gossamer.graph.observers", "gossamer.step:RangeRule"),
+    "formats": ("gossamer.report.formats", "gossamer.result:ReportFormat"),
+}
+
+
+def names(family: str) -> tuple[str, ...]:
+    """The public names of a family's members, sorted, with `-` for `_`."""
+    package = importlib.import_module(_family(family)[0])
+    stems = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")}
+    stems |= {e.name for e in importlib.metadata.entry_points(group=f"gossamer.{family}")}
+    return tuple(sorted(stem.replace("_", "-") for stem in stems))
+
+
+def load(family: str, name: str) -> Any:
+    """The member called `name`: a dataclass, or an instance in families of pure data.
+
+    Raises:
+        RecipeError: No member has that name; the message lists the real ones.
+        MissingDependency: The member needs a package that is not installed.
+    """
+    known = names(family)
+    public = name.replace("_", "-")
+    if public not in known:
+        raise unknown(f"a name from the family {family}", name, known)
+    stem = public.replace("-", "_")
+    for entry in importlib.metadata.entry_points(group=f"gossamer.{family}"):
+        if entry.name.replace("-", "_") == stem:
+            return entry.load()
+    package, base_path = _family(family)
+    base_module, base_name = base_path.split(":")
+    base = getattr(importlib.import_module(base_module), base_name)
+    module = importlib.import_module(f"{package}.{stem}")
+    own = [
+        v
+        for k, v in vars(module).items()
+        if not k.startswith("_")
+        and (
+            isinstance(v, base)
+            or (
+                isinstance(v, type)
+                and issubclass(v, base)
+                and v is not base
+                and v.__module__ == module.__name__
+            )
+        )
+    ]
+    if len(own) != 1:
+        raise RecipeError(
+            f"exactly one {base_name} in {module.__name__}",
+            f"{len(own)}",
+            "A plug-in file defines one member.",
+        )
+    return own[0]
+
+
+def parse(family: str, value: object) -> Any:
+    """The plug-in that YAML describes: `name` or `{name: {field: value}}`."""
+    name, fields = _name_and_fields(family, value)
+    member = load(family, name)
+    if not isinstance(member, type):
+        return member
+    hints = typing.get_type_hints(member)
+    known = {f.name.replace("_", "-"): f.name for f in dataclasses.fields(member) if f.init}
+    values = {}
+    for key, raw in fields.items():
+        field = str(key).replace("_", "-")
+        if field not in known:
+            raise unknown(f"a field of {name}", str(key), tuple(known))
+        values[known[field]] = _convert(hints[known[field]], raw, f"{name}.{field}")
+    try:
+        return member(**values)
+    except TypeError as error:
+        raise RecipeError(f"all fields of {name}", repr(fields), str(error)) from error
+
+
+def dump(value: object) -> Any:
+    """The YAML form of a plug-in value: `{name: {every field, defaults included}}`."""
+    stem = type(value).__module__.rsplit(".", 1)[-1].replace("_", "-")
+    fields = {
+        f.name.replace("_", "-"): _plain(getattr(value, f.name))
+        for f in dataclasses.fields(value)  # type: ignore[arg-type]
+    }
+    return {stem: fields}
+
+
+def unknown(needed: str, received: str, known: tuple[str, ...]) -> RecipeError:
+    """The error for a name that does not exist, with the nearest real ones."""
+    near = difflib.get_close_matches(received.replace("_", "-"), known, n=2, cutoff=0.5)
+    guess = f"Did you mean {' or '.join(near)}? " if near else ""
+    return RecipeError(needed, repr(received), f"{guess}There are: {', '.join(known)}.")
+
+
+def require(package: str, extra: str, purpose: str) -> types.ModuleType:
+    """The imported optional package, or MissingDependency naming the extra that brings it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingDependency(package.split(".", maxsplit=1)[0], extra, purpose) from error
+
+
+def family_of(base: object) -> str | None:
+    """The family whose base class is `base`, if any."""
+    if not isinstance(base, type):
+        return None
+    path = f"{base.__module__}:{base.__name__}"
+    return next((name for name, (_, known) in FAMILIES.items() if known == path), None)
+
+
+def _family(family: str) -> tuple[str, str]:
+    if family not in FAMILIES:
+        raise unknown("a plug-in family", family, tuple(FAMILIES))
+    return FAMILIES[family]
+
+
+def _name_and_fields(family: str, value: object) -> tuple[str, dict[object, object]]:
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, fields),) = value.items()
+        if isinstance(name, str) and (fields is None or isinstance(fields, dict)):
+            return name, fields or {}
+    raise RecipeError(
+        f"a name or {{name: {{field: value}}}} in {family}",
+        repr(value),
+        f"There are: {', '.join(names(family))}.",
+    )
+
+
+def _convert(hint: Any, raw: object, where: str) -> object:
+    family = family_of(hint)
+    if family is not None:
+        return raw if isinstance(raw, hint) else parse(family, raw)
+    origin = typing.get_origin(hint)
+    if origin in {types.UnionType, typing.Union}:
+        kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
+        return None if raw is None else _convert(kinds[0], raw, where)
+    if origin is typing.Literal:
+        return _choice(typing.get_args(hint), raw, where)
+    if origin is tuple:
+        if not isinstance(raw, list | tuple):
+            raise RecipeError(f"a list for {where}", repr(raw))
+        return tuple(raw)
+    if isinstance(raw, int) and not isinstance(raw, bool) and hint is float:
+        return float(raw)
+    is_kind = not isinstance(hint, type) or isinstance(raw, hint)
+    if not is_kind or (hint is int and isinstance(raw, bool)):
+        raise RecipeError(f"{hint.__name__} for {where}", repr(raw))
+    return raw
+
+
+def _choice(choices: tuple[object, ...], raw: object, where: str) -> object:
+    if raw in choices:
+        return raw
+    same = {str(choice).replace("_", "-"): choice for choice in choices}
+    public = str(raw).replace("_", "-")
+    if public not in same:
+        raise unknown(f"a value of {where}", str(raw), tuple(same))
+    return same[public]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    if dataclasses.is_dataclass(value):
+        return dump(value)
+    return value

@@ -1,0 +1,134 @@
+"""How a tensor is quantized, and with which numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from gossamer.errors import CalibrationError, RecipeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DType = Literal["u8", "s8", "s32", "bf16", "f16", "f32"]
+Granularity = Literal["per-tensor", "per-channel"]
+
+NUMPY: dict[str, np.dtype[np.generic]] = {
+    "u8": np.dtype(np.uint8),
+    "s8": np.dtype(np.int8),
+    "s32": np.dtype(np.int32),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantSpec:
+    """How to quantize one tensor.
+
+    Attributes:
+        dtype: Integer type of the stored values.
+        granularity: One scale for the tensor, or one for each output channel.
+        symmetric: Zero point fixed (0 for s8, 128 for u8).
+        bits: Bits in use. 7 leaves headroom for CPUs that add pairs of u8*s8 products in int16
+            (VPMADDUBSW saturates at 32767; 2*255*64 = 32640 does not reach it).
+    """
+
+    dtype: DType = "u8"
+    granularity: Granularity = "per-tensor"
+    symmetric: bool = False
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        if self.dtype not in {"u8", "s8"} or not 2 <= self.bits <= 8:
+            raise RecipeError("u8 or s8 with 2 to 8 bits", f"{self.dtype} with {self.bits} bits")
+
+    @property
+    def qmin(self) -> int:
+        """Smallest stored value; symmetric s8 is restricted to -127 (ONNX and oneDNN kernels)."""
+        if self.dtype == "u8":
+            return 0
+        return -self.qmax if self.symmetric else -(1 << (self.bits - 1))
+
+    @property
+    def qmax(self) -> int:
+        """Largest stored value; symmetric 7-bit s8 uses 64, the largest that cannot saturate."""
+        if self.dtype == "u8":
+            return (1 << self.bits) - 1
+        half = 1 << (self.bits - 1)
+        return half if self.symmetric and self.bits < 8 else half - 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QParams:
+    """The numbers of one quantized tensor: real = scale * (stored - zero_point).
+
+    Attributes:
+        scale: float32, scalar or `[channels]`; never zero, never denormal.
+        zero_point: Same shape, in the stored type.
+        axis: Channel axis, None when per-tensor.
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.generic]
+    axis: int | None = None
+
+    def quantize(self, x: NDArray[np.generic], spec: QuantSpec) -> NDArray[np.generic]:
+        """`x` in the stored type: clip(round-half-even(x / scale) + zero_point)."""
+        scale, zero = self._aligned(x.ndim)
+        q = np.rint(x.astype(np.float32) / scale) + zero.astype(np.float32)
+        stored: NDArray[np.generic] = np.clip(q, spec.qmin, spec.qmax).astype(NUMPY[spec.dtype])
+        return stored
+
+    def dequantize(self, q: NDArray[np.generic]) -> NDArray[np.float32]:
+        """The float32 values that stored values stand for."""
+        scale, zero = self._aligned(q.ndim)
+        return ((q.astype(np.float32) - zero.astype(np.float32)) * scale).astype(np.float32)
+
+    def _aligned(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.generic]]:
+        if self.axis is None:
+            return self.scale, self.zero_point
+        shape = [1] * rank
+        shape[self.axis] = -1
+        return self.scale.reshape(shape), self.zero_point.reshape(shape)
+
+
+SMALLEST_SCALE = np.float32(1e-30)
+
+
+def qparams(
+    low: NDArray[np.generic] | float,
+    high: NDArray[np.generic] | float,
+    spec: QuantSpec,
+    axis: int | None = None,
+) -> QParams:
+    """Scale and zero point for values in [low, high], which is first widened to contain 0.
+
+    A range of zero width gets scale 1. Reference: ONNX QuantizeLinear; affine rule
+    s = (M - m) / (qmax - qmin), z = round(qmin - m / s).
+
+    Raises:
+        CalibrationError: An end of the range is NaN or infinite.
+    """
+    smallest = np.minimum(np.asarray(low, np.float64), 0.0)
+    largest = np.maximum(np.asarray(high, np.float64), 0.0)
+    width = largest - smallest
+    if not np.isfinite(width).all():
+        raise CalibrationError(
+            "finite ends of every range",
+            f"{np.count_nonzero(~np.isfinite(width))} of {width.size} with NaN or infinity",
+            "Look for NaN and infinity in the model's weights and in the calibration data.",
+        )
+    if spec.symmetric:
+        zero = 1 << (spec.bits - 1) if spec.dtype == "u8" else 0
+        scale = _usable(np.maximum(-smallest, largest) / (spec.qmax - zero))
+        zeros = np.full(scale.shape, zero)
+    else:
+        scale = _usable(width / (spec.qmax - spec.qmin))
+        zeros = np.clip(np.rint(spec.qmin - smallest / scale), spec.qmin, spec.qmax)
+    stored = zeros.astype(NUMPY[spec.dtype])
+    return QParams(scale=scale.astype(np.float32), zero_point=stored, axis=axis)
+
+
+def _usable(scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(scale > SMALLEST_SCALE, scale, 1.0)

@@ -1,0 +1,79 @@
+"""What the sections of the HTML report are built of: cards, facts, tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gossamer.report import words
+from gossamer.report.markup import Markup, tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gossamer.result import Result
+
+
+def section(title: str, *children: Markup | None, badge: Markup | None = None) -> Markup:
+    """One card of the page under a heading."""
+    anchor = title.lower().replace(" ", "-")
+    heading = tag("h2", title, " " if badge else None, badge, id=anchor)
+    return tag("section", heading, *children, aria_labelledby=anchor)
+
+
+def tile(value: str, text: str) -> Markup:
+    """One large number and what it is."""
+    return tag("div", tag("b", value), tag("span", text), class_="tile")
+
+
+def facts(values: Mapping[str, Any]) -> Markup:
+    """Names and values, one under the other."""
+    parts = []
+    for name, value in values.items():
+        parts += [tag("dt", str(name).replace("_", " ")), tag("dd", readable(value))]
+    return tag("dl", *parts)
+
+
+def readable(value: object) -> str:
+    """A JSON value as people read it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {readable(v)}" for k, v in value.items()) or words.NOTHING
+    if isinstance(value, list | tuple):
+        return ", ".join(map(readable, value)) or words.NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return words.NOTHING if value is None or value == "" else str(value)
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """`value` if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def table(
+    headers: Sequence[tuple[str, str]], lines: Iterable[Markup], caption: str, class_: str
+) -> Markup:
+    """A table that scrolls sideways on its own where the screen is narrow."""
+    cells = [tag("th", text, scope="col", class_=name or None) for text, name in headers]
+    whole = tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", tag("tr", *cells)),
+        tag("tbody", *lines),
+        class_=class_,
+    )
+    # focusable, so that a keyboard can scroll a table that is wider than the screen
+    return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def number_cell(text: str, value: float | None, below: str = "") -> Markup:
+    """A cell that sorts by its value and not by its text."""
+    shown = "" if not words.is_number(value) else repr(value)
+    small = tag("small", below) if below else None
+    return tag("td", text, " " if small else None, small, class_="num", data_value=shown)
+
+
+def synthetic_badge(result: Result) -> Markup | None:
+    """A mark beside every score that was taken on made-up inputs."""
+    if not words.is_synthetic(result):
+        return None
+    return tag("span", "synthetic data", class_="badge warn")

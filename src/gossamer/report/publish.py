@@ -1,0 +1,60 @@
+"""The output folder of compress: the winner's files, the recipe and the reports."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gossamer import plugins, store
+from gossamer.artifact import sha256
+
+if TYPE_CHECKING:
+    from gossamer.result import ReportFormat, Result
+    from gossamer.source import FloatModel
+
+OURS = (
+    "model",
+    "recipe.yaml",
+    "README.md",
+    "report.html",
+    "result.json",
+    "candidates",
+    "study.db",
+    "cache",
+)
+
+
+def publish(result: Result, model: FloatModel, record: dict[str, Any]) -> None:
+    """Write `model/`, `recipe.yaml` and every report format; `result.json` last.
+
+    A folder with `result.json` is therefore complete.
+
+    Raises:
+        StorageError: The disk is full or the folder vanished.
+    """
+    out, winner = result.out, result.winner
+    if winner is not None and winner.path is not None:
+        with store.folder(out / "model") as scratch, store.told_apart(out):
+            for name in winner.files:
+                shutil.copy2(out / winner.path / name, scratch / name)
+            for companion in model.companions:
+                if companion.name not in winner.files:
+                    shutil.copy2(companion, scratch / companion.name)
+        store.write_text(out / "recipe.yaml", yaml.safe_dump(record, sort_keys=False))
+    formats: list[ReportFormat] = [plugins.load("formats", n)() for n in plugins.names("formats")]
+    for member in sorted(formats, key=lambda f: f.file_name == "result.json"):
+        store.write_text(out / member.file_name, member.render(result))
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, or of all files in a folder with their relative names."""
+    if path.is_file():
+        return sha256(path)
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(path)}\0{sha256(file)}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,110 @@
+"""What compress gives back: a verdict, the baseline, the winner and every candidate."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+Verdict = Literal["met", "best_effort", "failed"]
+Status = Literal["ok", "failed", "skipped"]
+EXIT_CODES: dict[str, int] = {"met": 0, "best_effort": 1, "failed": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One recipe on one runtime, with all that was measured. Fields follow the JSON contract.
+
+    Attributes:
+        id: Digest of the recipe.
+        label: Short name for tables ("static percentile", "float32", "bf16").
+        recipe: The recipe as plain data.
+        drop: How much worse than the float baseline, in score units; positive is worse.
+        plan: Text rows of the plan (site, op, reason, detail), empty for float models.
+        latency_ms: median, p90, p99 and n.
+        path: Folder relative to OUT, None if the files were not kept.
+    """
+
+    id: str
+    status: Status
+    runtime: str
+    target: str
+    label: str
+    recipe: dict[str, Any]
+    reason: str = ""
+    score: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    drop: float | None = None
+    relative_drop: float | None = None
+    within_budget: bool = False
+    report_score: float | None = None
+    report_drop: float | None = None
+    report_interval: tuple[float, float] | None = None
+    latency_ms: dict[str, float] | None = None
+    speedup: float | None = None
+    speedup_interval: tuple[float, float] | None = None
+    same_runtime_speedup: float | None = None
+    noise_floor: float | None = None
+    throughput: float | None = None
+    size_bytes: int | None = None
+    peak_rss_bytes: int | None = None
+    path: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    plan: tuple[tuple[str, str, str, str], ...] = ()
+
+    @property
+    def is_float(self) -> bool:
+        """Whether this is a float32 baseline: no steps, full precision."""
+        return not self.recipe.get("graph-steps") and self.recipe.get("precision") == "f32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The outcome of compress; never None. `dump()` is the JSON document of the contract.
+
+    Attributes:
+        out: The output folder.
+        model: What was compressed (kind, origin, digest …).
+        task: name, metric, higher_is_better, synthetic, splits (sizes).
+        max_drop: The budget as the user wrote it.
+        environment: cpu, flags, threads, versions.
+        calibration: samples, seconds, plain_seconds, peak_rss_bytes, plain_rss_bytes.
+        seconds: Wall time of everything.
+    """
+
+    out: Path
+    verdict: Verdict
+    reason: str
+    model: dict[str, Any]
+    task: dict[str, Any]
+    max_drop: str
+    environment: dict[str, Any]
+    calibration: dict[str, Any] | None
+    baseline: Candidate | None
+    winner: Candidate | None
+    candidates: tuple[Candidate, ...]
+    seconds: float
+    command: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        return EXIT_CODES[self.verdict]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportFormat(ABC):
+    """One way to write a Result down."""
+
+    @property
+    @abstractmethod
+    def file_name(self) -> str:
+        """Name of the file in the output folder."""
+
+    @abstractmethod
+    def render(self, result: Result) -> str:
+        """The whole text of the file."""

@@ -1,0 +1,143 @@
+"""From a float model and a recipe to files that a runtime loads: every stage in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer import plugins, store
+from gossamer.artifact import Artifact
+from gossamer.errors import CalibrationError
+from gossamer.plan import Plan
+from gossamer.step import GraphContext
+
+if TYPE_CHECKING:
+    from gossamer.progress import Progress
+    from gossamer.recipe import Recipe
+    from gossamer.runtime import Runtime
+    from gossamer.source import FloatModel
+    from gossamer.statistics import Statistics
+    from gossamer.target import TargetSpec
+    from gossamer.task import Split
+
+Lookup = Callable[[Sequence[str]], "Statistics"]
+FILE_LIMIT = 1_500_000_000  # larger graphs keep their weights beside them: protobuf ends at 2 GB
+
+
+def run(model: FloatModel, recipe: Recipe, folder: Path, statistics: Lookup) -> Artifact:
+    """The files that `recipe` makes of `model`, in `folder`: all of them or none.
+
+    Args:
+        model: The opened source.
+        recipe: What to do. Without steps the runtime builds the float graph as it is.
+        folder: Where the files go; an existing folder is replaced.
+        statistics: Gives what calibration observed of the named values.
+
+    Raises:
+        PlanError: The recipe does not fit the graph.
+        BuildError: The runtime refuses the result.
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    import onnx_ir as ir
+
+    target: TargetSpec = plugins.load("targets", recipe.target)
+    runtime: Runtime = plugins.load("runtimes", target.runtime)()
+    plans: list[Plan] = []
+    context = GraphContext(
+        target=target, cpu=recipe.cpu, statistics=statistics, record=plans.append
+    )
+    with store.folder(folder) as scratch:
+        path = model.path
+        if recipe.graph_steps:
+            graph = ir.load(model.path)
+            for step in recipe.graph_steps:
+                graph = step.apply(graph, context)
+            path = scratch / ".graph" / "model.onnx"
+            save(graph, path)
+        files = runtime.build(path, scratch)
+        names = tuple(str(file.relative_to(scratch)) for file in files)
+        store.remove(scratch / ".graph")
+    return Artifact(
+        folder=folder,
+        files=names,
+        runtime=target.runtime,
+        target=target.name,
+        recipe=recipe.digest(),
+        plan=plans[-1] if plans else None,
+    )
+
+
+def save(graph: object, path: Path) -> None:
+    """Write an ONNX graph, with its weights beside it where one file would be too large."""
+    import onnx_ir as ir
+
+    if not isinstance(graph, ir.Model):
+        raise TypeError(graph)
+    with store.told_apart(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = sum(v.const_value.nbytes for v in graph.graph.initializers.values() if v.const_value)
+        ir.save(graph, path, external_data="model.onnx.data" if size > FILE_LIMIT else None)
+
+
+def calibrate(  # noqa: PLR0913 - what is observed, where, and how
+    model: FloatModel,
+    targets: Sequence[str],
+    split: Split,
+    *,
+    cpu: str,
+    threads: int,
+    seed: int,
+    progress: Progress,
+) -> Statistics:
+    """Statistics of every value that any recipe for `targets` can ask for, in one pass.
+
+    Raises:
+        CalibrationError: No target has a site to quantize, or the data holds NaN or Inf.
+    """
+    import onnx_ir as ir
+
+    from gossamer.graph.calibrate import collect
+    from gossamer.graph.passes.simplify import simplify
+
+    graph = simplify(ir.load(model.path))
+    known = {v.name for v in graph.graph.inputs}
+    known |= {v.name for node in graph.graph for v in node.outputs}
+    wanted: dict[str, None] = {}
+    for name in targets:
+        for value in plan(model, name, cpu).values:
+            if value in known:
+                wanted[value] = None
+    if not wanted:
+        raise CalibrationError(
+            "a site that an int8 kernel of the target can run", "a graph without one"
+        )
+    return collect(
+        graph,
+        tuple(wanted),
+        split.feeds,
+        samples=len(split),
+        threads=threads,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def plan(model: FloatModel, target: str, cpu: str) -> Plan:
+    """What static quantization would do at every site of `model` on `target`."""
+    import onnx_ir as ir
+
+    from gossamer.graph.place import Wish, place
+    from gossamer.graph.steps.fuse import Fuse
+    from gossamer.graph.steps.simplify import Simplify
+
+    spec: TargetSpec = plugins.load("targets", target)
+    context = GraphContext(target=spec, cpu=cpu, statistics=_nothing, record=lambda _: None)
+    graph = ir.load(model.path)
+    for step in (Simplify(), Fuse()):
+        graph = step.apply(graph, context)
+    return place(graph, spec, Wish(cpu=cpu))
+
+
+def _nothing(values: Sequence[str]) -> Statistics:
+    raise CalibrationError(f"statistics of {len(values)} values", "a plan made without data")

@@ -1,0 +1,59 @@
+"""What a runtime is: something that builds files from a graph and runs them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gossamer.source import TensorType
+
+Precision = Literal["default", "f32"]
+Feed = dict[str, "NDArray[np.generic]"]
+
+
+class Session(Protocol):
+    """An opened model file."""
+
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+
+    def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Feed:
+        """All outputs by name for one batch of inputs by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runtime(ABC):
+    """One runtime; heavy imports happen inside its methods."""
+
+    @abstractmethod
+    def is_installed(self) -> bool:
+        """Whether the runtime's package is there (looked up, not imported)."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """The installed version."""
+
+    @abstractmethod
+    def build(self, model: Path, folder: Path) -> tuple[Path, ...]:
+        """The runtime's own files for an ONNX file, written into `folder`; the first is opened.
+
+        Raises:
+            BuildError: The runtime refuses the graph; the message carries its reason.
+        """
+
+    @abstractmethod
+    def open(self, path: Path, *, threads: int, precision: Precision = "default") -> Session:
+        """A session as a plain load of the file gives it; `f32` forbids lower float types.
+
+        Raises:
+            BuildError: The runtime refuses the file.
+            MissingDependency: The runtime is not installed.
+        """

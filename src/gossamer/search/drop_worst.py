@@ -1,0 +1,144 @@
+"""When no placement is within the budget: take out the sites that do most damage, by bisection."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gossamer import store
+from gossamer.errors import GossamerError
+from gossamer.graph.steps.quantize_static import QuantizeStatic
+from gossamer.measure.isolate import Isolated
+from gossamer.run import Lookup, plan, run
+from gossamer.search.ladder import Rung
+
+if TYPE_CHECKING:
+    from gossamer.result import Candidate
+    from gossamer.runtime import Feed
+    from gossamer.search.trial import Trial
+
+RANKING_SAMPLES = 8
+
+
+def drop_worst(
+    rung: Rung,
+    damages: tuple[tuple[str, float], ...],
+    evaluate: Callable[[Rung], Candidate],
+    is_over: Callable[[], bool],
+) -> Iterator[Candidate]:
+    """Candidates with ever better aimed exclusions; stops when the fewest that suffice are known.
+
+    Sites leave worst first. 1, 2, 4, … of them are tried until a candidate is within the budget,
+    then the gap to the last that was not is bisected; log2 of the sites, about, are evaluated.
+    """
+    sites = [site for site, _ in damages]
+    failing, passing = 0, None
+    for count in itertools.takewhile(lambda n: n < len(sites), (2**i for i in range(32))):
+        if is_over():
+            return
+        found = evaluate(without(rung, tuple(sites[:count])))
+        yield found
+        if found.within_budget:
+            passing = count
+            break
+        failing = count
+    while passing is not None and passing - failing > 1 and not is_over():
+        middle = (failing + passing) // 2
+        found = evaluate(without(rung, tuple(sites[:middle])))
+        yield found
+        if found.within_budget:
+            passing = middle
+        else:
+            failing = middle
+
+
+def without(rung: Rung, sites: tuple[str, ...]) -> Rung:
+    """The same recipe with `sites` left in float."""
+    steps = tuple(
+        dataclasses.replace(step, exclude=tuple(sorted({*step.exclude, *sites})))
+        if isinstance(step, QuantizeStatic)
+        else step
+        for step in rung.recipe.graph_steps
+    )
+    recipe = dataclasses.replace(rung.recipe, graph_steps=steps)
+    label = f"{rung.label}, {len(sites)} in float"
+    return Rung(label=label, recipe=recipe, placement=f"{rung.placement} -{len(sites)}")
+
+
+def rank(
+    trial: Trial,
+    rung: Rung,
+    feeds: list[Feed],
+    statistics: Lookup,
+    is_over: Callable[[], bool],
+) -> tuple[tuple[str, float], ...]:
+    """Sites and the damage each does alone, worst first.
+
+    Damage is noise power over signal power of the worst float output when only that site is
+    quantized (mechanics: sensitivity by output SQNR), over a few calibration samples.
+    """
+    decisions = plan(trial.model, rung.recipe.target, rung.recipe.cpu).quantized
+    sites = [d.site for d in decisions if d.weight is not None]
+    everything = [d.site for d in decisions]
+    trial.progress.stage("rank sites", len(sites))
+    with _float_outputs(trial, rung, feeds) as expected:
+        damages = []
+        for site in sites:
+            if is_over():
+                break
+            alone = without(rung, tuple(s for s in everything if s != site))
+            damages.append((site, _damage(trial, alone, feeds, expected, statistics)))
+            trial.progress.advance()
+    ranked = sorted(damages, key=lambda pair: -pair[1])
+    seen = {site for site, _ in ranked}
+    return (*ranked, *((site, 0.0) for site in sites if site not in seen))
+
+
+@contextlib.contextmanager
+def _float_outputs(trial: Trial, rung: Rung, feeds: list[Feed]) -> Iterator[list[Feed]]:
+    target = dataclasses.replace(rung.recipe, graph_steps=(), precision="f32")
+    with _opened(trial, target.digest(), dataclasses.replace(rung, recipe=target), None) as session:
+        yield [session.run(feed) for feed in feeds]
+
+
+def _damage(
+    trial: Trial, rung: Rung, feeds: list[Feed], expected: list[Feed], statistics: Lookup
+) -> float:
+    try:
+        with _opened(trial, "alone", rung, statistics) as session:
+            got = [session.run(feed) for feed in feeds]
+    except GossamerError:
+        return float("inf")
+    worst = 0.0
+    for name in expected[0]:
+        wanted = [np.asarray(e[name], np.float64) for e in expected]
+        if expected[0][name].dtype.kind != "f":
+            continue
+        noise = sum(float(((w - g[name]) ** 2).sum()) for w, g in zip(wanted, got, strict=True))
+        signal = sum(float((w**2).sum()) for w in wanted)
+        worst = max(worst, noise / signal if signal else float(noise > 0))
+    return worst if np.isfinite(worst) else float("inf")
+
+
+@contextlib.contextmanager
+def _opened(trial: Trial, name: str, rung: Rung, statistics: Lookup | None) -> Iterator[Isolated]:
+    folder: Path = trial.out / "cache" / "ranking" / name
+    artifact = run(trial.model, rung.recipe, folder, statistics or _none)
+    precision = "f32" if rung.recipe.precision == "f32" else "default"
+    try:
+        with Isolated(
+            artifact.runtime, artifact.path, threads=trial.threads, precision=precision
+        ) as session:
+            yield session
+    finally:
+        store.remove(folder)
+
+
+def _none(values: object) -> object:
+    raise TypeError(values)

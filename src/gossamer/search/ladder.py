@@ -1,0 +1,90 @@
+"""The candidates of compress, cheapest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer import plugins
+from gossamer.graph.observers.min_max import MinMax
+from gossamer.graph.steps.fuse import Fuse
+from gossamer.graph.steps.quantize_dynamic import QuantizeDynamic
+from gossamer.graph.steps.quantize_static import QuantizeStatic
+from gossamer.graph.steps.simplify import Simplify
+from gossamer.graph.steps.to_half import ToHalf
+from gossamer.recipe import Recipe
+from gossamer.step import RangeRule
+from gossamer.target import TargetSpec
+
+RULES = ("mse", "min-max", "percentile", "moving-average", "entropy")
+HALF_FLAGS = {"bf16": ("avx512_bf16", "amx_bf16"), "f16": ("avx512_fp16", "amx_fp16")}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """One candidate to be tried.
+
+    Attributes:
+        label: Short name for tables.
+        recipe: What it is.
+        placement: Candidates with the same text run the same kernels and differ in numbers only;
+            once one of them is within the budget the others cannot be faster.
+    """
+
+    label: str
+    recipe: Recipe
+    placement: str
+
+
+def baseline(target: str, cpu: str, seed: int) -> Rung:
+    """The float32 model on a target: no steps, nothing below float32."""
+    recipe = Recipe(target=target, cpu=cpu, precision="f32", seed=seed)
+    return Rung(label="float32", recipe=recipe, placement=f"{target} float32")
+
+
+def ladder(targets: tuple[str, ...], cpu: str, flags: tuple[str, ...], seed: int) -> list[Rung]:
+    """Everything compress tries before it takes sites out, cheapest first.
+
+    1. What needs no calibration: the fused float32 graph, half floats that this CPU has.
+    2. Static int8 with the first range rule on every target, then dynamic int8.
+    3. Static int8 with the other range rules.
+    """
+    specs = [plugins.load("targets", name) for name in targets]
+    first = [rung for spec in specs for rung in _float(spec, cpu, flags, seed)]
+    static = [[_static(spec, cpu, seed, rule) for spec in specs] for rule in RULES]
+    dynamic = [_dynamic(spec, cpu, seed) for spec in specs if spec.dynamic]
+    return [*first, *static[0], *dynamic, *(rung for row in static[1:] for rung in row)]
+
+
+def static_recipe(
+    target: str, cpu: str, seed: int, ranges: RangeRule | None = None, exclude: tuple[str, ...] = ()
+) -> Recipe:
+    """The recipe of static int8."""
+    steps = (Simplify(), Fuse(), QuantizeStatic(ranges=ranges or MinMax(), exclude=exclude))
+    return Recipe(target=target, cpu=cpu, graph_steps=steps, seed=seed)
+
+
+def _float(spec: TargetSpec, cpu: str, flags: tuple[str, ...], seed: int) -> list[Rung]:
+    rungs = []
+    if spec.transforms:
+        recipe = Recipe(
+            target=spec.name, cpu=cpu, graph_steps=(Simplify(), Fuse()), precision="f32", seed=seed
+        )
+        rungs.append(Rung(label="float32 fused", recipe=recipe, placement=f"{spec.name} fused"))
+    for dtype in spec.float_types:
+        if set(HALF_FLAGS.get(dtype, ())) & set(flags):
+            recipe = Recipe(
+                target=spec.name, cpu=cpu, graph_steps=(ToHalf(dtype=dtype),), seed=seed
+            )
+            rungs.append(Rung(label=dtype, recipe=recipe, placement=f"{spec.name} {dtype}"))
+    return rungs
+
+
+def _static(spec: TargetSpec, cpu: str, seed: int, rule: str) -> Rung:
+    recipe = static_recipe(spec.name, cpu, seed, plugins.load("ranges", rule)())
+    return Rung(label=f"static {rule}", recipe=recipe, placement=f"{spec.name} static")
+
+
+def _dynamic(spec: TargetSpec, cpu: str, seed: int) -> Rung:
+    steps = (Simplify(), Fuse(), QuantizeDynamic())
+    recipe = Recipe(target=spec.name, cpu=cpu, graph_steps=steps, seed=seed)
+    return Rung(label="dynamic", recipe=recipe, placement=f"{spec.name} dynamic")

@@ -1,0 +1,158 @@
+"""A request, and everything that it names, opened and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gossamer import plugins
+from gossamer.errors import MissingDependency, RecipeError, TargetError
+from gossamer.measure.environment import environment, physical_cores
+from gossamer.search.goal import MaxDrop, parse_seconds
+from gossamer.search.ladder import Rung, baseline, ladder
+from gossamer.task import DataRequest, TaskData
+
+if TYPE_CHECKING:
+    from gossamer.progress import Progress
+    from gossamer.runtime import Runtime
+    from gossamer.source import FloatModel
+    from gossamer.target import TargetSpec
+    from gossamer.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asks compress for; the fields are the options of the command line.
+
+    Attributes:
+        model: ONNX file, Hugging Face folder or hub id, or `package.module:factory`.
+        task: Name of the task; None lets the model's configuration decide, else `fidelity`.
+        options: Options of the task.
+        data: File or folder; None synthesises inputs for `fidelity`.
+        calibration_data: Data used for calibration alone.
+        max_drop: `1%`, `0.5pt` or `0.3abs`; None is the task's default.
+        targets: Names of targets; empty is every one whose runtime is installed.
+        cpu: Weakest CPU level on which the result must be right.
+        budget: `90s`, `10m` or `2h`.
+        trials: Most candidates to try, None for no limit.
+        batch: Batch size of the latency that is minimised.
+        length: Sequence length of the same.
+        threads: Threads; None is the physical cores.
+        seed: Draws the splits.
+    """
+
+    model: str
+    task: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data: Path | None = None
+    calibration_data: Path | None = None
+    max_drop: str | None = None
+    targets: tuple[str, ...] = ()
+    cpu: str = "portable"
+    budget: str = "10m"
+    trials: int | None = None
+    batch: int = 1
+    length: int = 128
+    threads: int | None = None
+    seed: int = 0
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to be resumed: everything but time and trials."""
+        fields = dataclasses.asdict(self)
+        asked = {k: v for k, v in fields.items() if k not in ("budget", "trials")}
+        return dict(json.loads(json.dumps(asked, default=str)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A request whose every part was found and checked; nothing is written yet but the cache."""
+
+    request: Request
+    model: FloatModel
+    task: Task
+    data: TaskData
+    targets: tuple[str, ...]
+    max_drop: MaxDrop
+    seconds: float
+    threads: int
+    out: Path
+    progress: Progress
+
+
+def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Prepared:
+    """Everything a request names, opened and checked.
+
+    Raises:
+        InputError: Something cannot be used.
+    """
+    from gossamer.sources import find
+    from gossamer.tasks import choose
+
+    if request.batch < 1 or request.length < 1 or (request.threads or 1) < 1:
+        raise RecipeError(
+            "batch, length and threads of at least 1",
+            f"{request.batch}, {request.length} and {request.threads}",
+        )
+    seconds = parse_seconds(request.budget)
+    stated = MaxDrop.parse(request.max_drop) if request.max_drop is not None else None
+    targets = installed_targets(request.targets, request.cpu)
+    progress.stage("open the model")
+    model = find(request.model).open(cache)
+    task = choose(request.task, model, request.options, has_data=request.data is not None)
+    progress.stage("open the data")
+    data = task.open(
+        DataRequest(
+            model=model,
+            path=request.data,
+            calibration_path=request.calibration_data,
+            seed=request.seed,
+            length=request.length,
+        )
+    )
+    return Prepared(
+        request=request,
+        model=model,
+        task=task,
+        data=data,
+        targets=targets,
+        max_drop=stated or MaxDrop.parse(task.default_drop),
+        seconds=seconds,
+        threads=request.threads or physical_cores(),
+        out=out,
+        progress=progress,
+    )
+
+
+def installed_targets(wanted: Sequence[str], cpu: str) -> tuple[str, ...]:
+    """Public names of the asked targets, or of all whose runtime is installed.
+
+    Raises:
+        RecipeError: A target does not exist.
+        MissingDependency: The runtime of an asked target is not installed.
+        TargetError: No target is left, or one does not know the CPU level.
+    """
+    found = []
+    for name in wanted or plugins.names("targets"):
+        target: TargetSpec = plugins.load("targets", name)
+        runtime: Runtime = plugins.load("runtimes", target.runtime)()
+        if not runtime.is_installed():
+            if wanted:
+                raise MissingDependency(target.runtime, target.extra or "", f"target {name}")
+            continue
+        target.weight_bits(cpu)
+        found.append(target.name)
+    if not found:
+        raise TargetError("at least one installed runtime", "none", "pip install onnxruntime")
+    return tuple(dict.fromkeys(found))
+
+
+def planned(prepared: Prepared) -> list[Rung]:
+    """The candidates that compress would try, baselines first; what --dry-run lists."""
+    request = prepared.request
+    flags = environment(prepared.threads).flags
+    floats = [baseline(name, request.cpu, request.seed) for name in prepared.targets]
+    return [*floats, *ladder(prepared.targets, request.cpu, flags, request.seed)]

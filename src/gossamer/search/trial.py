@@ -1,0 +1,326 @@
+"""Building, timing and scoring one candidate after another against the float baselines."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gossamer import plugins, store
+from gossamer.errors import BuildError, CalibrationError, MeasureError, PlanError, TargetError
+from gossamer.measure.isolate import Isolated
+from gossamer.measure.measure import interleave, noise_floor, ratio
+from gossamer.measure.score import References, drop, score, score_baseline
+from gossamer.result import Candidate
+from gossamer.run import Lookup, run
+from gossamer.task import Split
+
+if TYPE_CHECKING:
+    from gossamer.artifact import Artifact
+    from gossamer.measurement import Latency, ScoreRows
+    from gossamer.progress import Progress
+    from gossamer.runtime import Feed
+    from gossamer.search.goal import MaxDrop
+    from gossamer.search.ladder import Rung
+    from gossamer.source import FloatModel
+    from gossamer.task import Task
+
+REFUSALS = (BuildError, CalibrationError, MeasureError, PlanError, TargetError)
+SECONDS_PER_SESSION = 0.6
+SCORING_SHARE = 0.04  # of the time budget that scoring one candidate may take
+FEWEST_ROWS, MOST_ROWS = 256, 2000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """What every candidate of one run has in common.
+
+    Attributes:
+        model: The opened source.
+        task: What scores.
+        search: The split that scores.
+        feed: What is timed.
+        batch: Samples in the feed.
+        threads: Threads of every session.
+        seconds: Time budget of the whole run.
+        max_drop: The accuracy budget.
+        out: The output folder.
+        study: Where finished candidates are kept.
+        progress: Who is told.
+    """
+
+    model: FloatModel
+    task: Task
+    search: Split
+    feed: Feed
+    batch: int
+    threads: int
+    seconds: float
+    max_drop: MaxDrop
+    out: Path
+    study: store.Study
+    progress: Progress
+
+
+@dataclass(kw_only=True, eq=False)
+class _Float:
+    """A float baseline that stays open, so that every candidate is timed against it."""
+
+    session: Isolated
+    latency: Latency
+    scored: ScoreRows
+    candidate: Candidate
+
+
+class Trials:
+    """Candidates of one run; a context manager that keeps the float baselines open."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.floats: dict[str, _Float] = {}
+        self.candidates: dict[str, Candidate] = {}
+        self.split = trial.search
+        self.floor = 0.0
+        self._scope = contextlib.ExitStack()
+
+    def __enter__(self) -> Trials:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._scope.close()
+
+    @property
+    def baseline(self) -> Candidate:
+        """The fastest float32 artifact."""
+        return self.candidates[
+            min(self.floats.values(), key=lambda f: f.latency.median).candidate.id
+        ]
+
+    def measure_baselines(self, rungs: list[Rung]) -> None:
+        """Build, time and score the float32 model on every target.
+
+        Raises:
+            BuildError: No runtime runs the float model; the message carries every reason.
+        """
+        trial = self.trial
+        trial.progress.stage("float baselines", len(rungs))
+        opened: dict[str, tuple[Rung, Artifact, Isolated]] = {}
+        refused: list[str] = []
+        for rung in rungs:
+            try:
+                artifact, session = self._opened(rung, _no_statistics)
+            except REFUSALS as error:
+                refused.append(f"{rung.recipe.target}: {error}")
+                self.keep(_failed(rung, str(error)))
+                continue
+            opened[rung.recipe.target] = (rung, artifact, session)
+        if not opened:
+            raise BuildError("a runtime that runs the float model", "; ".join(refused))
+        latencies = self._timed({name: session for name, (_, _, session) in opened.items()})
+        first = min(opened, key=lambda name: latencies[name].median)
+        self._measure_floor(opened[first][1], opened[first][0], opened[first][2])
+        self.split = self._affordable(latencies[first].median)
+        for name, (rung, artifact, session) in opened.items():
+            references = References(trial.out / "cache" / "references" / "search")
+            scored = score_baseline(session, trial.task, self.split, references)
+            if not np.isfinite(scored.value):
+                raise MeasureError(
+                    f"a finite {trial.task.metric_name} of the float model", str(scored.value)
+                )
+            found = _measured(rung, artifact, latencies[name], scored, trial.out)
+            self.floats[name] = _Float(
+                session=session, latency=latencies[name], scored=scored, candidate=found
+            )
+            trial.progress.advance()
+        best = self.floats[first]
+        for entry in self.floats.values():
+            compared = ratio(best.latency, entry.latency, noise_floor=self.floor)
+            entry.candidate = self._judged(
+                entry.candidate,
+                best.scored.value,
+                (compared.value, compared.low, compared.high),
+                1.0,
+            )
+            self.keep(entry.candidate)
+
+    def evaluate(self, rung: Rung, statistics: Lookup) -> Candidate:
+        """One candidate, finished: measured, or failed with the reason.
+
+        A candidate that the study knows is given back as it was.
+        """
+        identity = rung.recipe.digest()
+        known = self.trial.study.get(identity)
+        if known is not None:
+            found = _restored(known)
+            self.candidates[identity] = found
+            self.trial.progress.candidate(found)
+            return found
+        scope = contextlib.ExitStack()
+        with scope:
+            try:
+                artifact, session = self._opened(rung, statistics, scope)
+                found = self._compared(rung, artifact, session)
+            except REFUSALS as error:
+                found = _failed(rung, str(error))
+                store.remove(self.trial.out / "candidates" / identity)
+        return self.keep(found)
+
+    def skip(self, rung: Rung, reason: str) -> Candidate:
+        """A candidate that is not tried, with the reason."""
+        found = dataclasses.replace(_failed(rung, reason), status="skipped")
+        self.candidates.setdefault(found.id, found)
+        self.trial.progress.candidate(found)
+        return found
+
+    def forget_files(self, keep: set[str]) -> None:
+        """Delete the model files of all candidates but those named."""
+        for identity, candidate in self.candidates.items():
+            if candidate.path is not None and identity not in keep:
+                store.remove(self.trial.out / candidate.path)
+                self.keep(dataclasses.replace(candidate, path=None))
+
+    def _opened(
+        self, rung: Rung, statistics: Lookup, scope: contextlib.ExitStack | None = None
+    ) -> tuple[Artifact, Isolated]:
+        recipe = rung.recipe
+        folder = self.trial.out / "candidates" / recipe.digest()
+        artifact = run(self.trial.model, recipe, folder, statistics)
+        session = Isolated(
+            artifact.runtime,
+            artifact.path,
+            threads=self.trial.threads,
+            precision="f32" if recipe.precision == "f32" else "default",
+        )
+        return artifact, (scope or self._scope).enter_context(session)
+
+    def _timed(self, sessions: dict[str, Isolated]) -> dict[str, Latency]:
+        return interleave(
+            sessions,
+            dict.fromkeys(sessions, self.trial.feed),
+            seconds=SECONDS_PER_SESSION,
+            batch=self.trial.batch,
+        )
+
+    def _measure_floor(self, artifact: Artifact, rung: Rung, session: Isolated) -> None:
+        """The noise floor: the fastest float model against itself in a second process."""
+        precision = "f32" if rung.recipe.precision == "f32" else "default"
+        with Isolated(
+            artifact.runtime, artifact.path, threads=self.trial.threads, precision=precision
+        ) as twin:
+            both = self._timed({"first": session, "twin": twin})
+        self.floor = noise_floor(both["first"], both["twin"])
+
+    def _affordable(self, median: float) -> Split:
+        """As many rows of the search split as the time budget allows to score every time."""
+        per_row = median / self.trial.batch
+        rows = int(SCORING_SHARE * self.trial.seconds / max(per_row, 1e-6))
+        return affordable(self.trial.search, max(FEWEST_ROWS, min(MOST_ROWS, rows)))
+
+    def _compared(self, rung: Rung, artifact: Artifact, session: Isolated) -> Candidate:
+        trial = self.trial
+        same = self.floats.get(rung.recipe.target)
+        best = min(self.floats.values(), key=lambda f: f.latency.median)
+        sessions = {"candidate": session, "best": best.session}
+        if same is not None and same is not best:
+            sessions["same"] = same.session
+        latencies = self._timed(sessions)
+        overall = ratio(latencies["best"], latencies["candidate"], noise_floor=self.floor)
+        own = latencies.get("same", latencies["best"] if same is best else None)
+        same_runtime = own.median / latencies["candidate"].median if own is not None else None
+        references = References(trial.out / "cache" / "references" / "search")
+        scored = score(session, trial.task, self.split, references)
+        if not np.isfinite(scored.value):
+            raise MeasureError(f"a finite {trial.task.metric_name}", str(scored.value))
+        found = _measured(rung, artifact, latencies["candidate"], scored, trial.out)
+        return self._judged(
+            found, best.scored.value, (overall.value, overall.low, overall.high), same_runtime
+        )
+
+    def _judged(
+        self,
+        candidate: Candidate,
+        float_score: float,
+        speedup: tuple[float, float, float],
+        same_runtime: float | None,
+    ) -> Candidate:
+        lost = drop(self.trial.task, float_score, candidate.score or 0.0)
+        return dataclasses.replace(
+            candidate,
+            drop=lost,
+            relative_drop=lost / abs(float_score) if float_score else None,
+            within_budget=self.trial.max_drop.holds(lost, float_score),
+            speedup=speedup[0],
+            speedup_interval=(speedup[1], speedup[2]),
+            same_runtime_speedup=same_runtime,
+            noise_floor=self.floor,
+        )
+
+    def keep(self, candidate: Candidate) -> Candidate:
+        """Remember a finished candidate, in the study too, and tell the progress."""
+        self.candidates[candidate.id] = candidate
+        self.trial.study.put(candidate.id, dataclasses.asdict(candidate))
+        self.trial.progress.candidate(candidate)
+        return candidate
+
+
+def affordable(split: Split, rows: int) -> Split:
+    """The split, or `rows` of it spread evenly if it has more."""
+    if len(split) <= rows:
+        return split
+    chosen = np.linspace(0, len(split) - 1, rows).astype(int)
+    return Split(samples=split.samples, indices=tuple(split.indices[i] for i in chosen))
+
+
+def _measured(
+    rung: Rung, artifact: Artifact, latency: Latency, scored: ScoreRows, out: Path
+) -> Candidate:
+    np.savez(artifact.folder / "measurement.npz", seconds=latency.seconds, rows=scored.rows)
+    decisions = artifact.plan.decisions if artifact.plan is not None else ()
+    return Candidate(
+        id=rung.recipe.digest(),
+        status="ok",
+        runtime=artifact.runtime,
+        target=artifact.target,
+        label=rung.label,
+        recipe=rung.recipe.dump(),
+        score=scored.value,
+        metrics=scored.metrics,
+        latency_ms=dict(latency.milliseconds()),
+        throughput=latency.throughput,
+        size_bytes=artifact.size_bytes,
+        peak_rss_bytes=latency.peak_rss_bytes,
+        path=str(artifact.folder.relative_to(out)),
+        files=artifact.sha256(),
+        plan=tuple((d.site, d.op, d.reason.value, d.detail) for d in decisions),
+    )
+
+
+def _failed(rung: Rung, reason: str) -> Candidate:
+    target = plugins.load("targets", rung.recipe.target)
+    return Candidate(
+        id=rung.recipe.digest(),
+        status="failed",
+        runtime=target.runtime,
+        target=target.name,
+        label=rung.label,
+        recipe=rung.recipe.dump(),
+        reason=reason,
+    )
+
+
+def _restored(document: dict[str, Any]) -> Candidate:
+    fields = {f.name for f in dataclasses.fields(Candidate)}
+    values = {k: v for k, v in document.items() if k in fields}
+    for key in ("report_interval", "speedup_interval"):
+        if values.get(key) is not None:
+            values[key] = tuple(values[key])
+    values["plan"] = tuple(tuple(row) for row in values.get("plan", ()))
+    return Candidate(**values)
+
+
+def _no_statistics(values: object) -> Any:
+    raise CalibrationError("a float recipe", f"one that asks for statistics of {values!r}")

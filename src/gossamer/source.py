@@ -1,0 +1,78 @@
+"""Where a model comes from, and what it opens to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Dimension = int | str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorType:
+    """Name, numpy dtype name and shape of a model input or output.
+
+    Attributes:
+        shape: A dimension is a number, a symbolic name, or None when nothing is known; the whole
+            shape is None when even the rank is unknown.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Dimension, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FloatModel:
+    """An opened source: a float32 ONNX file of opset >= 18 that every candidate starts from.
+
+    Attributes:
+        path: The ONNX file. External data, if any, lies in the same folder.
+        inputs: What a caller must feed: graph inputs without the weights listed among them.
+        outputs: What it gets.
+        digest: sha256 over the source's own files.
+        folder: Hugging Face folder with tokenizer or processor, if the source is one.
+        companions: Files to be shipped beside the compressed model.
+        task: Task that the source's own configuration names, if it does.
+        description: What the report says of the source (kind, origin, opset, parameters …).
+    """
+
+    path: Path
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    digest: str
+    folder: Path | None = None
+    companions: tuple[Path, ...] = ()
+    task: str | None = None
+    description: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source(ABC):
+    """One input format. `matches` decides from the user's text alone, without opening anything.
+
+    Attributes:
+        text: What the user typed.
+    """
+
+    text: str
+
+    @classmethod
+    @abstractmethod
+    def matches(cls, text: str) -> bool:
+        """Whether `text` names a model of this format."""
+
+    @abstractmethod
+    def open(self, cache: Path) -> FloatModel:
+        """The model as float32 ONNX, written under `cache`; opened again at no cost if it is there.
+
+        Raises:
+            SourceError: Not a model, truncated, external data missing or outside its folder,
+                unsupported opset, NaN or Inf in the weights.
+            ExportError: The exported graph and the module give different numbers.
+            MissingDependency: The format needs an extra.
+        """

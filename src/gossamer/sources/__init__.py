@@ -1,0 +1,58 @@
+"""One file is one input format."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer import plugins
+from gossamer.errors import SourceError
+
+if TYPE_CHECKING:
+    from gossamer.source import Source
+
+
+def find(text: str) -> Source:
+    """The source that a user's text names; nothing is opened.
+
+    A path is an ONNX file or a Hugging Face folder, `package.module:factory` a torch callable,
+    and `org/name` that is no path a Hugging Face hub id.
+
+    Raises:
+        SourceError: No source knows such a text; the message lists what lies near it.
+    """
+    for name in plugins.names("sources"):
+        source: type[Source] = plugins.load("sources", name)
+        if source.matches(text):
+            found = source(text=text)
+            if _is_missing_file(text):
+                break
+            return found
+    raise SourceError(
+        "a model: an ONNX file, a Hugging Face folder or hub id, or package.module:factory",
+        f"{text!r}, which {'is no model folder' if Path(text).is_dir() else 'does not exist'}",
+        nearby(Path(text)),
+    )
+
+
+def nearby(path: Path) -> str:
+    """A hint that names what a user may have meant instead of `path`."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return f"There is no folder {folder} either; give a path from the current directory."
+    models = [name for name in names if name.endswith(".onnx")]
+    if path.is_dir():
+        held = f"It holds {', '.join(models[:5])}: give that file." if models else ""
+        return held or "A Hugging Face folder holds config.json and model.safetensors."
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5) or models[:3]
+    if near:
+        return f"Did you mean {' or '.join(str(folder / name) for name in near)}?"
+    return f"No model lies in {folder.resolve()}; check the path."
+
+
+def _is_missing_file(text: str) -> bool:
+    path = Path(text)
+    return path.suffix == ".onnx" and not path.exists()

@@ -1,0 +1,134 @@
+"""What one calibration pass knows about each tensor; every range rule reads from this alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gossamer.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMAT = 1
+SCALARS = ("low", "high", "edge_low", "edge_high")
+ARRAYS = ("sample_low", "sample_high", "counts")
+COSTS = ("samples", "seconds", "plain_seconds", "peak_rss_bytes", "plain_rss_bytes")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TensorStatistics:
+    """Statistics of one activation over the calibration set, padding never included.
+
+    Attributes:
+        low: Exact minimum over every element of every sample.
+        high: Exact maximum.
+        sample_low: Minimum of each sample, in feeding order, `[samples]` float32; samples in
+            which the tensor was empty are left out.
+        sample_high: Maximum of each sample.
+        counts: Histogram of all elements, `[bins]` int64, bins >= 2048. The largest and smallest
+            elements of each sample are counted one by one, the rest is scaled up from a strided
+            subsample.
+        edge_low: Left edge of the first bin. 0 is always an edge.
+        edge_high: Right edge of the last bin; the bins cover [low, high] and 0.
+    """
+
+    low: float
+    high: float
+    sample_low: NDArray[np.float32]
+    sample_high: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    edge_low: float
+    edge_high: float
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """The borders of the bins, `[bins + 1]`."""
+        return np.linspace(self.edge_low, self.edge_high, len(self.counts) + 1)
+
+    @property
+    def bin_centres(self) -> NDArray[np.float64]:
+        """The middle of each bin, `[bins]`."""
+        edges = self.edges
+        return (edges[:-1] + edges[1:]) / 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Statistics:
+    """All tensors of one (model, calibration split), and what collecting them cost.
+
+    Attributes:
+        tensors: By value name in the simplified graph.
+        samples: Calibration samples fed.
+        seconds: Wall time of the pass.
+        plain_seconds: Wall time of plain inference over the same samples in the same process kind.
+        peak_rss_bytes: Peak resident memory of the process that collected.
+        plain_rss_bytes: Peak resident memory of plain inference.
+    """
+
+    tensors: Mapping[str, TensorStatistics]
+    samples: int
+    seconds: float
+    plain_seconds: float
+    peak_rss_bytes: int
+    plain_rss_bytes: int
+
+    def tensor(self, name: str) -> TensorStatistics:
+        """The statistics of one value.
+
+        Raises:
+            CalibrationError: The value was not observed.
+        """
+        if name not in self.tensors:
+            raise CalibrationError(
+                f"statistics of {name!r}",
+                f"those of {len(self.tensors)} other values",
+                "Collect them again with this value among those asked for.",
+            )
+        return self.tensors[name]
+
+    def encode(self) -> bytes:
+        """Everything as the content of one `.npz` file; equal statistics give equal bytes."""
+        header = {"format": FORMAT, "names": list(self.tensors)}
+        header |= {field: getattr(self, field) for field in COSTS}
+        arrays: dict[str, NDArray[np.generic]] = {
+            "header": np.frombuffer(json.dumps(header).encode(), np.uint8)
+        }
+        for i, tensor in enumerate(self.tensors.values()):
+            arrays[f"{i}.scalars"] = np.array([getattr(tensor, f) for f in SCALARS], np.float64)
+            arrays |= {f"{i}.{field}": getattr(tensor, field) for field in ARRAYS}
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **arrays)
+        return content.getvalue()
+
+    @classmethod
+    def decode(cls, content: bytes) -> Statistics:
+        """The statistics that `encode` turned into bytes.
+
+        Raises:
+            CalibrationError: The content is cut off, damaged, or of another format.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                header = json.loads(file["header"].tobytes())
+                if header["format"] != FORMAT:
+                    raise ValueError(f"format {header['format']}")  # noqa: TRY301 - one message
+                tensors = {
+                    name: TensorStatistics(
+                        **dict(zip(SCALARS, file[f"{i}.scalars"].tolist(), strict=True)),
+                        **{field: file[f"{i}.{field}"] for field in ARRAYS},
+                    )
+                    for i, name in enumerate(header["names"])
+                }
+                return cls(tensors=tensors, **{field: header[field] for field in COSTS})
+        except Exception as error:  # zip, numpy and json raise many kinds for damaged files
+            raise CalibrationError(
+                f"calibration statistics of format {FORMAT}",
+                f"{len(content)} bytes: {type(error).__name__}: {error}",
+                "Delete the file: the statistics are then collected again.",
+            ) from error

@@ -1,0 +1,148 @@
+"""Results that survive a kill at any moment: atomic files and folders, and a study of trials."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gossamer.errors import OutputError, StorageError
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS trials (id TEXT PRIMARY KEY, document TEXT NOT NULL)"
+
+
+@contextlib.contextmanager
+def told_apart(folder: Path) -> Iterator[None]:
+    """Turns operating system errors while writing under `folder` into a StorageError."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(
+            f"room and permission to write under {folder}",
+            f"{type(error).__name__}: {error}",
+            "Free some space, then run the same command with --resume: finished work is kept.",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: readers see the old content or the new one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing."""
+    with told_apart(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def folder(path: Path) -> Iterator[Path]:
+    """A scratch folder that becomes `path` when the block ends well, and vanishes when not.
+
+    An existing `path` is replaced; at every moment it is the old folder, absent, or the new one.
+    """
+    with told_apart(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield scratch
+        with told_apart(path.parent):
+            scratch.chmod(0o755)
+            old = scratch.with_name(f"{scratch.name}.old")
+            if path.exists():
+                path.rename(old)
+            scratch.rename(path)
+            shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; nothing happens if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove scratch files and folders that a killed run left directly under `path`."""
+    for leftover in path.glob(".*.*"):
+        if leftover.name.startswith("._"):
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise unless a folder can be made at `path`.
+
+    Raises:
+        OutputError: `path` is a file, or its nearest existing parent cannot be written.
+    """
+    parent = path
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise OutputError(f"a folder at {path}", f"the file {parent}", "Name another --out.")
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"permission to write in {parent}", str(error), "Name another --out."
+        ) from error
+
+
+class Study:
+    """Trials of one output folder in SQLite; each lands the moment it is finished."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with told_apart(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._open() as database:
+                database.execute(SCHEMA)
+
+    def put(self, identity: str, document: dict[str, Any]) -> None:
+        """Keep one finished trial; the same identity again replaces it."""
+        text = json.dumps(document, default=float)
+        with told_apart(self.path.parent), self._open() as database:
+            database.execute("INSERT OR REPLACE INTO trials VALUES (?, ?)", (identity, text))
+
+    def get(self, identity: str) -> dict[str, Any] | None:
+        """A finished trial, None if there is none."""
+        with told_apart(self.path.parent), self._open() as database:
+            row = database.execute(
+                "SELECT document FROM trials WHERE id = ?", (identity,)
+            ).fetchone()
+        return json.loads(row[0]) if row else None
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        database = sqlite3.connect(self.path, timeout=30)
+        try:
+            with database:
+                yield database
+        finally:
+            database.close()

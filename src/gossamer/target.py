@@ -1,0 +1,111 @@
+"""What a device and its runtime really do, as data; every fact carries its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gossamer.errors import TargetError
+from gossamer.plugins import unknown
+from gossamer.quant import QuantSpec
+
+Output = Literal["required", "float", "either"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpRule:
+    """How a target runs one operator set in int8.
+
+    Attributes:
+        ops: Canonical operator types.
+        weight: How the constant operand is stored; None for operators without weights, which
+            then only read int8.
+        output: Whether the int8 kernel needs a Q behind it ("required"), must write float
+            ("float"), or can do both ("either").
+        tails: Operators that the kernel absorbs behind itself, one text per chain, longest first:
+            "Add[residual] Relu?" (see `gossamer.graph.match`).
+        weight_operand: Which operand is the weight.
+        int_bias: Whether a bias operand is stored in int32 with the site.
+        zero_free: Whether the kernel takes only activations whose zero point is 0.
+        beside: For operators without weights: one operand must be made straight by one of these
+            int8 operators, and it stays in float, because their kernel adds the other one in.
+            Empty: every operand is quantized.
+        min_reduction: Smallest number of products per output element that pays.
+        min_outputs: Smallest number of output channels that pays.
+        min_weights: Smallest number of weights that pays.
+        depthwise_after: Operators that must make the input of a Conv with one input channel per
+            group for int8 to pay there; None if it always pays.
+        evidence: Where the fact was measured or read.
+    """
+
+    ops: tuple[str, ...]
+    weight: QuantSpec | None = None
+    output: Output = "required"
+    tails: tuple[str, ...] = ()
+    weight_operand: int = 1
+    int_bias: bool = True
+    zero_free: bool = False
+    beside: tuple[str, ...] = ()
+    min_reduction: int = 0
+    min_outputs: int = 0
+    min_weights: int = 0
+    depthwise_after: tuple[str, ...] | None = None
+    evidence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetSpec:
+    """One target.
+
+    Attributes:
+        name: Public name.
+        runtime: Name of the runtime that runs it.
+        extra: The extra of gossamer that installs the runtime; None if the base install has it.
+        rules: What runs in int8 with a kernel of its own.
+        follows: Operators that run in int8 when all their activation inputs already are (they
+            move or combine int8 values: MaxPool, Concat, Add …).
+        follower_tails: Tails (see OpRule) that the kernels of followers absorb.
+        transparent: Operators through which Q/DQ pass unchanged (Reshape, Transpose, MaxPool …).
+        hoists: Whether the Q/DQ of an input stand above the transparent operators in front of it.
+        nonzero_bias: Whether a Conv with several readers needs a bias that is not all zero.
+        shares_scale: Operators whose inputs and output must have one scale.
+        activation: How activations are stored.
+        weight: How weights are stored on CPUs that accumulate in int32.
+        dynamic: Operators that have a dynamically quantized kernel.
+        float_types: Float types besides f32 that make models faster there.
+        transforms: Canonicalisation passes that the target wants, by name.
+        cpus: CPU levels, weakest first, with the weight bits that are safe on each.
+        evidence: Where the facts that are no rules were measured.
+    """
+
+    name: str
+    runtime: str
+    extra: str | None = None
+    rules: tuple[OpRule, ...] = ()
+    follows: tuple[str, ...] = ()
+    follower_tails: tuple[str, ...] = ()
+    transparent: tuple[str, ...] = ()
+    hoists: bool = False
+    nonzero_bias: bool = False
+    shares_scale: tuple[str, ...] = ()
+    activation: QuantSpec = field(default_factory=QuantSpec)
+    weight: QuantSpec = field(
+        default_factory=lambda: QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)
+    )
+    dynamic: tuple[str, ...] = ()
+    float_types: tuple[str, ...] = ()
+    transforms: tuple[str, ...] = ()
+    cpus: tuple[tuple[str, int], ...] = ()
+    evidence: str = ""
+
+    def weight_bits(self, cpu: str) -> int:
+        """Bits of weights that are right on CPU level `cpu` and everything above it.
+
+        Raises:
+            TargetError: The target knows no such level.
+        """
+        bits = dict(self.cpus)
+        if cpu not in bits:
+            error = unknown(f"a CPU level of {self.name}", cpu, tuple(bits))
+            raise TargetError(error.needed, error.received, error.hint)
+        return bits[cpu]

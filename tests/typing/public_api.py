@@ -1,0 +1,26 @@
+"""The public API as users write it: this file is not run, it must type-check (`make check`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, assert_type
+
+import gossamer
+from gossamer.result import Candidate
+
+result = gossamer.compress("model.onnx", data="data.npz", max_drop="1%")
+assert_type(result, gossamer.Result)
+assert_type(result.verdict, Literal["met", "best_effort", "failed"])
+assert_type(result.out, Path)
+assert_type(result.candidates, tuple[Candidate, ...])
+assert_type(result.winner, Candidate | None)
+
+if result.winner is not None:
+    assert_type(result.winner.speedup, float | None)
+    assert_type(result.winner.report_interval, tuple[float, float] | None)
+
+try:
+    gossamer.compress("nowhere.onnx")
+except gossamer.GossamerError as error:
+    assert_type(error.needed, str)
+    assert_type(error.exit_code, int)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gossamer import plugins
 from gossamer.errors import RecipeError
+from gossamer.runtime import Precision
 from gossamer.step import GraphStep
 
 KEYS: dict[str, type] = {
@@ -36,7 +37,7 @@ class Recipe:
     target: str
     cpu: str = "portable"
     graph_steps: tuple[GraphStep, ...] = ()
-    precision: str = "default"
+    precision: Precision = "default"
     seed: int = 0
 
     def dump(self) -> dict[str, Any]:

@@ -132,12 +132,17 @@ def plan(model: FloatModel, target: str, cpu: str) -> Plan:
     from gossamer.graph.steps.simplify import Simplify
 
     spec: TargetSpec = plugins.load("targets", target)
-    context = GraphContext(target=spec, cpu=cpu, statistics=_nothing, record=lambda _: None)
+    context = GraphContext(target=spec, cpu=cpu, statistics=nothing, record=lambda _: None)
     graph = ir.load(model.path)
     for step in (Simplify(), Fuse()):
         graph = step.apply(graph, context)
     return place(graph, spec, Wish(cpu=cpu))
 
 
-def _nothing(values: Sequence[str]) -> Statistics:
+def nothing(values: Sequence[str]) -> Statistics:
+    """No statistics: what float recipes get.
+
+    Raises:
+        CalibrationError: Always; asking for them is a fault of the recipe.
+    """
     raise CalibrationError(f"statistics of {len(values)} values", "a plan made without data")

@@ -120,7 +120,7 @@ def table(document: dict[str, Any]) -> str:
         for row in document["rows"]
     ]
     headers = ["model", "runtime", "batch", "length", "median ms", "p99 ms", "per second", "ratio"]
-    return markdown_table(headers, lines, ("left", "left", *["right"] * 6))
+    return markdown_table(headers, lines, (*("left",) * 2, *("right",) * 6))
 
 
 def _sample(model: Any, length: int) -> Any:

@@ -76,6 +76,7 @@ def collect(  # noqa: PLR0913 - four of them are options
     first = next(stream, None)
     if first is None:
         raise CalibrationError("at least one calibration sample", "none", "Give some data.")
+    _check(first, 0)
     watcher = progress or Silent()
     watcher.stage("calibrate", samples)
     with contextlib.ExitStack() as scope:
@@ -86,7 +87,8 @@ def collect(  # noqa: PLR0913 - four of them are options
         with clock.pause():
             plain = scope.enter_context(_Child(folder / PLAIN, options, ()))
         for i, feed in enumerate(itertools.chain((first,), stream)):
-            _check(feed, i)
+            if i > 0:
+                _check(feed, i)
             tapped.run(feed, i)
             if i % REFERENCE == 0:
                 with clock.pause():

@@ -197,7 +197,7 @@ def _hoisted(
     inputs: dict[str, None] = {}
     through: dict[str, None] = {}
     for value in values:
-        source, nodes = value, ()
+        source, nodes = value, tuple[ir.Node, ...]()
         if state.target.hoists:
             source, nodes = origin(value, state.target.transparent)
             if _is_attention(source.producer()):  # a Q there would break up the fused attention

@@ -41,8 +41,9 @@ def weight_axis(node: ir.Node, rank: int) -> int | None:
     if node.op_type == "Conv":
         return 0
     if node.op_type == "ConvTranspose":
-        return 1 if node.attributes.get_int("group", 1) == 1 else None
-    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0):
+        groups = node.attributes.get_int("group", 1)
+        return 1 if groups == 1 else None
+    if node.op_type == "Gemm" and _flag(node, "transB"):
         return 0
     return rank - 1
 
@@ -92,7 +93,7 @@ def _odd(node: ir.Node, shape: tuple[int, ...]) -> Refusal | None:
     if node.op_type in {"MatMul", "Gemm"} and len(shape) > 2:
         return Reason.NO_RULE, "the constant operand is a stack of matrices"
     if node.op_type == "Gemm":
-        if node.attributes.get_int("transA", 0):
+        if _flag(node, "transA"):
             return Reason.NO_RULE, "transA transposes the activation"
         if any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")):
             return Reason.NO_RULE, "alpha and beta scale the product and the bias"
@@ -117,6 +118,11 @@ def _unprofitable(node: ir.Node, rule: OpRule, shape: tuple[int, ...]) -> Refusa
     return None
 
 
+def _flag(node: ir.Node, name: str) -> bool:
+    value = node.attributes.get_int(name, 0)
+    return value != 0
+
+
 def _geometry(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int, bool]:
     """Products per output element, output channels, whether it is a depthwise convolution."""
     groups = node.attributes.get_int("group", 1)
@@ -124,6 +130,6 @@ def _geometry(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int, bool]:
         return prod(shape[1:]), shape[0], groups > 1 and shape[1] == 1
     if node.op_type == "ConvTranspose":
         return shape[0] // groups * prod(shape[2:]), shape[1] * groups, False
-    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0):
+    if node.op_type == "Gemm" and _flag(node, "transB"):
         return shape[1], shape[0], False
     return shape[-2], shape[-1], False

@@ -15,7 +15,7 @@ from gossamer import store
 from gossamer.errors import GossamerError
 from gossamer.graph.steps.quantize_static import QuantizeStatic
 from gossamer.measure.isolate import Isolated
-from gossamer.run import Lookup, plan, run
+from gossamer.run import Lookup, nothing, plan, run
 from gossamer.search.ladder import Rung
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ def rank(
 @contextlib.contextmanager
 def _float_outputs(trial: Trial, rung: Rung, feeds: list[Feed]) -> Iterator[list[Feed]]:
     target = dataclasses.replace(rung.recipe, graph_steps=(), precision="f32")
-    with _opened(trial, target.digest(), dataclasses.replace(rung, recipe=target), None) as session:
+    with _opened(
+        trial, target.digest(), dataclasses.replace(rung, recipe=target), nothing
+    ) as session:
         yield [session.run(feed) for feed in feeds]
 
 
@@ -120,25 +122,21 @@ def _damage(
         wanted = [np.asarray(e[name], np.float64) for e in expected]
         if expected[0][name].dtype.kind != "f":
             continue
-        noise = sum(float(((w - g[name]) ** 2).sum()) for w, g in zip(wanted, got, strict=True))
+        given = [np.asarray(g[name], np.float64) for g in got]
+        noise = sum(float(((w - g) ** 2).sum()) for w, g in zip(wanted, given, strict=True))
         signal = sum(float((w**2).sum()) for w in wanted)
         worst = max(worst, noise / signal if signal else float(noise > 0))
     return worst if np.isfinite(worst) else float("inf")
 
 
 @contextlib.contextmanager
-def _opened(trial: Trial, name: str, rung: Rung, statistics: Lookup | None) -> Iterator[Isolated]:
+def _opened(trial: Trial, name: str, rung: Rung, statistics: Lookup) -> Iterator[Isolated]:
     folder: Path = trial.out / "cache" / "ranking" / name
-    artifact = run(trial.model, rung.recipe, folder, statistics or _none)
-    precision = "f32" if rung.recipe.precision == "f32" else "default"
+    artifact = run(trial.model, rung.recipe, folder, statistics)
     try:
         with Isolated(
-            artifact.runtime, artifact.path, threads=trial.threads, precision=precision
+            artifact.runtime, artifact.path, threads=trial.threads, precision=rung.recipe.precision
         ) as session:
             yield session
     finally:
         store.remove(folder)
-
-
-def _none(values: object) -> object:
-    raise TypeError(values)

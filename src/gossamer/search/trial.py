@@ -16,7 +16,7 @@ from gossamer.measure.isolate import Isolated
 from gossamer.measure.measure import interleave, noise_floor, ratio
 from gossamer.measure.score import References, drop, score, score_baseline
 from gossamer.result import Candidate
-from gossamer.run import Lookup, run
+from gossamer.run import Lookup, nothing, run
 from gossamer.task import Split
 
 if TYPE_CHECKING:
@@ -96,9 +96,8 @@ class Trials:
     @property
     def baseline(self) -> Candidate:
         """The fastest float32 artifact."""
-        return self.candidates[
-            min(self.floats.values(), key=lambda f: f.latency.median).candidate.id
-        ]
+        fastest = min(self.floats.values(), key=lambda f: f.latency.median)
+        return self.candidates[fastest.candidate.id]
 
     def measure_baselines(self, rungs: list[Rung]) -> None:
         """Build, time and score the float32 model on every target.
@@ -112,7 +111,7 @@ class Trials:
         refused: list[str] = []
         for rung in rungs:
             try:
-                artifact, session = self._opened(rung, _no_statistics)
+                artifact, session = self._opened(rung, nothing)
             except REFUSALS as error:
                 refused.append(f"{rung.recipe.target}: {error}")
                 self.keep(_failed(rung, str(error)))
@@ -193,7 +192,7 @@ class Trials:
             artifact.runtime,
             artifact.path,
             threads=self.trial.threads,
-            precision="f32" if recipe.precision == "f32" else "default",
+            precision=recipe.precision,
         )
         return artifact, (scope or self._scope).enter_context(session)
 
@@ -207,9 +206,11 @@ class Trials:
 
     def _measure_floor(self, artifact: Artifact, rung: Rung, session: Isolated) -> None:
         """The noise floor: the fastest float model against itself in a second process."""
-        precision = "f32" if rung.recipe.precision == "f32" else "default"
         with Isolated(
-            artifact.runtime, artifact.path, threads=self.trial.threads, precision=precision
+            artifact.runtime,
+            artifact.path,
+            threads=self.trial.threads,
+            precision=rung.recipe.precision,
         ) as twin:
             both = self._timed({"first": session, "twin": twin})
         self.floor = noise_floor(both["first"], both["twin"])
@@ -320,7 +321,3 @@ def _restored(document: dict[str, Any]) -> Candidate:
             values[key] = tuple(values[key])
     values["plan"] = tuple(tuple(row) for row in values.get("plan", ()))
     return Candidate(**values)
-
-
-def _no_statistics(values: object) -> Any:
-    raise CalibrationError("a float recipe", f"one that asks for statistics of {values!r}")

@@ -9,7 +9,11 @@ import onnx_ir.passes.common as passes
 from gossamer.graph.match import VIEWS, constant, sole_consumer
 
 MASKED = np.float32(-1e30)  # far below every score, and finite after adding one
-MASK_OPS = VIEWS | {"Expand", "Slice", "Gather"}
+MASK_OPS = {  # which operands of these make up a mask
+    **dict.fromkeys((*sorted(VIEWS), "Expand", "Slice", "Gather"), (0,)),
+    **dict.fromkeys(("Add", "Mul"), (0, 1)),
+    "Where": (1, 2),
+}
 
 
 def plain_attention(model: ir.Model) -> ir.Model:
@@ -59,6 +63,7 @@ def _makes_finite(masked: ir.Value | None) -> bool:
 
 
 def _is_finite(node: ir.Node, index: int) -> bool:
+    """Whether an operand comes from constants alone; takes -inf out of them."""
     value = node.inputs[index]
     if value is None or value.is_graph_input():
         return False
@@ -71,16 +76,11 @@ def _is_finite(node: ir.Node, index: int) -> bool:
             node.replace_input_with(index, fresh)
         return True
     maker = value.producer()
-    if maker is None:
-        return False
-    if maker.op_type == "Cast":
+    if maker is not None and maker.op_type == "Cast":
         source = maker.inputs[0]
         return source is not None and source.dtype in {ir.DataType.BOOL, ir.DataType.INT64}
-    if maker.op_type == "Where":
-        return _is_finite(maker, 1) and _is_finite(maker, 2)
-    if maker.op_type in {"Add", "Mul"}:
-        return _is_finite(maker, 0) and _is_finite(maker, 1)
-    return maker.op_type in MASK_OPS and _is_finite(maker, 0)
+    operands = MASK_OPS.get(maker.op_type, ()) if maker is not None else ()
+    return maker is not None and bool(operands) and all(_is_finite(maker, i) for i in operands)
 
 
 def _rewrite(softmax: ir.Node) -> None:
@@ -156,29 +156,26 @@ def _transpose_once(product: ir.Node) -> None:
 
 def _heads(product: ir.Node) -> ir.Value | None:
     """The keys as [batch, heads, sequence, width] that the second operand transposes."""
-    k = product.inputs[1]
-    last = k.producer() if k is not None else None
+    last = _maker(product.inputs[1])
     if last is None or product.graph is None:
         return None
-    if last.op_type == "Transpose" and _perm(last) == (0, 2, 3, 1):
-        split = ir.node("Transpose", [last.inputs[0]], attributes={"perm": [0, 2, 1, 3]})
+    source = last.inputs[0]
+    if source is not None and last.op_type == "Transpose" and _perm(last) == (0, 2, 3, 1):
+        split = ir.node("Transpose", [source], attributes={"perm": [0, 2, 1, 3]})
         split.name = f"{product.name}_heads"
-        source = last.inputs[0]
-        if source is None:
-            return None
         _like(split.outputs[0], f"{product.name}_heads", source)
         product.graph.insert_before(last, split)
         return split.outputs[0]
-    if last.op_type != "Reshape" or last.inputs[0] is None:
-        return None
-    middle = last.inputs[0].producer()
+    middle = _maker(source) if last.op_type == "Reshape" else None
     if middle is None or middle.op_type != "Transpose" or _perm(middle) != (0, 2, 1):
         return None
-    first = middle.inputs[0].producer() if middle.inputs[0] is not None else None
-    if first is None or first.op_type != "Reshape" or first.inputs[0] is None:
-        return None
-    heads = first.inputs[0]
-    return heads if heads.shape is not None and len(heads.shape) == 4 else None
+    first = _maker(middle.inputs[0])
+    heads = first.inputs[0] if first is not None and first.op_type == "Reshape" else None
+    return heads if heads is not None and heads.shape and len(heads.shape) == 4 else None
+
+
+def _maker(value: ir.Value | None) -> ir.Node | None:
+    return value.producer() if value is not None else None
 
 
 def _perm(node: ir.Node) -> tuple[int, ...]:

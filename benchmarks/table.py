@@ -1,0 +1,90 @@
+"""The table of the README, from the rows in results/."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cases import HERE, load_cases
+
+BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
+RUNTIME_NAMES = {"ort": "ORT", "openvino": "OpenVINO"}
+HEAD = (
+    *("model", "float32, ms", "gossamer, ms", "times faster", "score, float32 → gossamer"),
+    *("best peer on ORT, ms", "best peer on OpenVINO, ms"),
+)
+Row = dict[str, Any]
+
+
+def write_table(readme: Path, results: Path = HERE / "results") -> None:
+    """Replace what stands between the marks of the README."""
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    body = render(load_results(results))
+    readme.write_text(f"{before}{BEGIN}\n{body}{END}{after}", encoding="utf-8")
+
+
+def load_results(results: Path) -> list[Row]:
+    """The rows that exist, in the order of cases.yaml."""
+    paths = [results / f"{case.name}.json" for case in load_cases()]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+
+
+def render(rows: list[Row]) -> str:
+    """The Markdown between the marks."""
+    if not rows:
+        return ""
+    lines = ["", f"| {' | '.join(HEAD)} |", "|---|" + "---:|" * (len(HEAD) - 1)]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    return "\n".join([*lines, "", *_notes(rows), ""])
+
+
+def _cells(row: Row) -> list[str]:
+    both = row["comparison"]["overall"]
+    low, high = both["float"]["speedup_interval"]
+    metric = row["entries"][0]["score"]["metric"]
+    return [
+        row["name"],
+        f"{_ms(both['float'])} ({RUNTIME_NAMES[both['float']['runtime']]})",
+        f"{_ms(both['ours'])} ({RUNTIME_NAMES[both['ours']['runtime']]})",
+        f"{both['float']['speedup']:.2f} ({low:.2f} – {high:.2f})",
+        f"{metric} {both['float']['score']:.4g} → {both['ours']['score']:.4g}",
+        _peer(row, "ort"),
+        _peer(row, "openvino"),
+    ]
+
+
+def _peer(row: Row, runtime: str) -> str:
+    if runtime not in row["comparison"]:
+        return "–"
+    best = row["comparison"][runtime]["peer"]
+    who = "none beats float32" if best["who"] == "float32" else best["who"]
+    return f"{_ms(best)} ({who})"
+
+
+def _ms(cell: Row) -> str:
+    return f"{cell['ms']:.3g}"
+
+
+def _notes(rows: list[Row]) -> list[str]:
+    environments = {
+        f"{e['cpu']}, {e['threads']} threads, "
+        + ", ".join(
+            f"{name} {e['versions'][name]}"
+            for name in ("onnxruntime", "openvino", "nncf", "torch")
+            if name in e["versions"]
+        )
+        for e in (row["environment"] for row in rows)
+    }
+    return [
+        "Batch 1, sequence length 128; all files of a row timed in turns, medians, 95 % intervals.",
+        "`fidelity` is the agreement with the float model on made-up inputs (random weights); the",
+        "other scores are of trained models on data that nothing was tuned on. Peers are ONNX",
+        "Runtime's `quantize_static` and `quantize_dynamic` and NNCF on OpenVINO and on ONNX, each",
+        "with its defaults and 128 calibration rows; one counts where its file runs and scores",
+        "within the row's tolerance. All numbers, refusals, commands: `benchmarks/results`.",
+        "",
+        *(f"Measured on {text}." for text in sorted(environments)),
+    ]

@@ -61,9 +61,9 @@ def test_make_targets_exist(page: Path) -> None:
 
 
 def test_commands_and_options_of_gossamer_exist() -> None:
-    from gossamer.cli.main import main
+    from gossamer.cli.main import commands
 
-    known = {name: {o for p in c.params for o in p.opts} for name, c in main.commands.items()}
+    known = {name: {o for p in c.params for o in p.opts} for name, c in commands.commands.items()}
     for page in PAGES:
         for line in COMMAND.findall(page.read_text(encoding="utf-8")):
             command, *words = line.split("#")[0].split()

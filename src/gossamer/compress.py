@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gossamer import plugins, store
-from gossamer.errors import OutputError
+from gossamer.errors import GossamerError, InputError, OutputError
 from gossamer.progress import Silent
 from gossamer.report import document, publish
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.result import Result
     from gossamer.search.prepare import Prepared, Request
+
+STUDY = "study.db"
 
 
 def compress(  # noqa: PLR0913 - the options of the command line, by the same names
@@ -52,35 +54,17 @@ def compress(  # noqa: PLR0913 - the options of the command line, by the same na
     4. The fastest within the budget wins, if it is faster than noise explains; else float wins.
        The report split, which nothing saw before, is scored once for baseline and winner.
 
-    Args:
-        model: ONNX file, Hugging Face folder or hub id, or `package.module:factory`.
-        task: Name of the task; by default the model's configuration decides, else `fidelity`.
-        data: File or folder with samples; without it inputs are synthesised for `fidelity`.
-        calibration_data: Data used for calibration alone.
-        max_drop: `1%` of the float score, `0.5pt` or `0.3abs`.
-        targets: Names of targets; by default every one whose runtime is installed.
-        cpu: Weakest CPU level on which the result must be right.
-        budget: Time, `90s`, `10m` or `2h`.
-        trials: Most candidates to try.
-        batch: Batch size of the latency.
-        length: Sequence length of the latency.
-        threads: Threads; by default the physical cores.
-        out: Output folder.
-        resume: Go on where a killed run stopped; a finished one is read back.
-        overwrite: Replace what an earlier run left in `out`.
-        seed: Draws the splits.
-        options: Options of the task.
-        progress: Is told how far the work is.
-        command: The command line, for the report.
+    Options are those of the command line; `gossamer.search.prepare.Request` says what each means.
+    Files go to `out`: an existing folder takes `resume`, to go on where a killed run stopped (a
+    finished one is read back), or `overwrite`. `progress` is told how far the work is; `command`
+    is the command line, for the report.
 
     Raises:
         InputError: Something given cannot be used; nothing was written.
         GossamerError: Work failed; what exists is kept and `resume` goes on.
     """
-    from gossamer.search.prepare import Request, prepare
-    from gossamer.search.search import search
+    from gossamer.search.prepare import Request
 
-    started = time.monotonic()
     request = Request(
         model=str(model),
         task=task,
@@ -97,20 +81,11 @@ def compress(  # noqa: PLR0913 - the options of the command line, by the same na
         threads=threads,
         seed=seed,
     )
-    folder = Path(out)
-    finished = _claim(folder, request, resume=resume, overwrite=overwrite)
+    finished = _claim(Path(out), request, resume=resume, overwrite=overwrite)
     if finished is not None:
         return finished
-    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-        cache = folder / "cache" if folder.exists() and resume else Path(scratch)
-        prepared = prepare(request, cache, folder, progress or Silent())
-        if cache != folder / "cache":
-            prepared = _move_in(prepared, Path(scratch), overwrite=overwrite)
-        study = store.Study(folder / "study.db")
-        study.put("request", request.identity())
-        found = dataclasses.replace(search(prepared, study, started), command=command)
-        publish.publish(found, prepared.model, record(prepared, found))
-    return found
+    is_resumed = resume and (Path(out) / STUDY).exists()
+    return _work(request, Path(out), progress or Silent(), command, is_resumed=is_resumed)
 
 
 def _claim(out: Path, request: Request, *, resume: bool, overwrite: bool) -> Result | None:
@@ -126,37 +101,82 @@ def _claim(out: Path, request: Request, *, resume: bool, overwrite: bool) -> Res
             "a folder with files",
             "Use --resume to go on with it, --overwrite to replace it, or another --out.",
         )
-    if not (out / "study.db").exists():
+    if not (out / STUDY).exists():
+        strange = sorted(p.name for p in out.iterdir() if not publish.is_ours(p.name))
+        if not strange:  # killed before the study was there: everything begins again
+            return None
         raise OutputError(
             f"a folder that compress wrote at {out}",
-            "a folder without study.db",
+            f"a folder without {STUDY} that holds {', '.join(strange[:3])}",
             "Name the folder of the run that is to be resumed.",
         )
-    earlier = store.Study(out / "study.db").get("request")
-    if earlier is not None and earlier != request.identity():
-        changed = [k for k, v in request.identity().items() if earlier.get(k) != v]
+    earlier = store.Study(out / STUDY).get("request") or {}
+    asked = request.identity()
+    if changed := [k for k, v in asked.items() if k in earlier and earlier[k] != v]:
         raise OutputError(
             "the same request that the folder was made for",
             f"other values of {', '.join(changed)}",
             "Resume with the same options, or use another --out.",
         )
-    store.sweep(out)
-    store.sweep(out / "candidates")
     if (out / "result.json").exists():
         return document.read(out / "result.json", out)
     return None
 
 
-def _move_in(prepared: Prepared, scratch: Path, *, overwrite: bool) -> Prepared:
-    """Make the output folder and move the opened model into its cache."""
-    out = prepared.out
+def _work(
+    request: Request, out: Path, progress: Progress, command: str, *, is_resumed: bool
+) -> Result:
+    """Everything from the opened model to the published folder."""
+    from gossamer.search.prepare import check, prepare
+    from gossamer.search.search import search
+
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        # nothing is written to `out` before everything that the user gave proved usable
+        prepared = prepare(request, out / "cache" if is_resumed else Path(scratch), out, progress)
+        check(prepared)
+        identity = {**request.identity(), "digest": prepared.model.digest}
+        if is_resumed:
+            study = store.Study(out / STUDY)
+            _check_same(study, identity)
+            publish.sweep(out)
+        else:
+            study = _begin(out)
+            prepared = _move_in(prepared, Path(scratch))
+        study.put("request", identity)
+    try:
+        found = dataclasses.replace(search(prepared, study, started), command=command)
+        publish.publish(found, prepared.model, record(prepared, found))
+    except InputError as error:
+        error.exit_code = GossamerError.exit_code  # work had begun, and what exists is kept
+        raise
+    return found
+
+
+def _check_same(study: store.Study, identity: Mapping[str, Any]) -> None:
+    """Raise if the model is another one than the study was made for."""
+    earlier = (study.get("request") or {}).get("digest", identity["digest"])
+    if earlier != identity["digest"]:
+        raise OutputError(
+            f"the model that the folder was made for, digest {earlier[:16]}",
+            f"one with digest {identity['digest'][:16]}",
+            "The file has changed: use --overwrite, or another --out.",
+        )
+
+
+def _begin(out: Path) -> store.Study:
+    """An output folder without anything of an earlier run, and its study."""
     with store.told_apart(out):
         out.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            for name in publish.OURS:
-                store.remove(out / name)
-        cache = out / "cache"
-        shutil.copytree(scratch, cache, dirs_exist_ok=True)
+    publish.clear(out)
+    return store.Study(out / STUDY)
+
+
+def _move_in(prepared: Prepared, scratch: Path) -> Prepared:
+    """Copy the opened model into the output folder's cache."""
+    cache = prepared.out / "cache"
+    with store.folder(cache) as folder, store.told_apart(cache):
+        shutil.copytree(scratch, folder, dirs_exist_ok=True)
     model = prepared.model
     if model.path.is_relative_to(scratch):
         model = dataclasses.replace(model, path=cache / model.path.relative_to(scratch))

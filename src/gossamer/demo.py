@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = "demo"
 MODEL = "digits.onnx"
+DATA = "data"
 INPUT = "image"
 SIZE = 32  # the digits' 8 x 8 pixels, each 4 x 4 times: small pictures say little about speed
 TEST_ROWS = 597
@@ -73,7 +74,7 @@ def demo(out: Path, progress: Progress, *, budget: str = "60s", seed: int = 0) -
     return compress(
         out / FOLDER / MODEL,
         task="classification",
-        data=out / FOLDER,
+        data=out / FOLDER / DATA,
         max_drop="0.5pt",
         budget=budget,
         out=out,
@@ -195,7 +196,7 @@ def _write(module: nn.Module, folder: Path, train: Digits, test: Digits) -> None
     for name, data in (("train", train), ("test", test)):
         content = io.BytesIO()
         np.savez_compressed(content, image=data.images, labels=data.labels)
-        store.write_bytes(folder / f"{name}.npz", content.getvalue())
+        store.write_bytes(folder / DATA / f"{name}.npz", content.getvalue())
 
 
 def _check_is_ours(out: Path) -> None:

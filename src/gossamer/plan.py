@@ -37,6 +37,7 @@ class Decision:
         bias: Name of the constant bias stored in int32, if any.
         fused: Names of the nodes that the runtime runs inside this site's kernel.
         through: Names of the nodes that stand between the Q/DQ of an input and this node.
+        apart: Names of the Adds behind this node that are written as Sum.
         nonzero_bias: Whether the kernel must get a bias that is not all zero.
     """
 
@@ -51,6 +52,7 @@ class Decision:
     bias: str | None = None
     fused: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
     nonzero_bias: bool = False
 
     @property

@@ -26,7 +26,8 @@ class TensorStatistics:
     """Statistics of one activation over the calibration set, padding never included.
 
     Attributes:
-        low: Exact minimum over every element of every sample.
+        low: Exact minimum over every element of every sample; 0 instead for large outputs of Relu,
+            Sigmoid, Softmax and Clip(0, …), which cannot be below that. Ranges contain 0 anyway.
         high: Exact maximum.
         sample_low: Minimum of each sample, in feeding order, `[samples]` float32; samples in
             which the tensor was empty are left out.

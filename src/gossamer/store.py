@@ -83,17 +83,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sweep(path: Path) -> None:
-    """Remove scratch files and folders that a killed run left directly under `path`."""
-    for leftover in path.glob(".*.*"):
-        if leftover.name.startswith("._"):
-            continue
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
-
-
 def check_writable(path: Path) -> None:
     """Raise unless a folder can be made at `path`.
 

@@ -30,7 +30,10 @@ class OpRule:
         beside: For operators without weights: one operand must be made straight by one of these
             int8 operators, and it stays in float, because their kernel adds the other one in.
             Empty: every operand is quantized.
+        keeps_apart: Whether an Add behind the node is written as Sum, because the runtime would join
+            it with the node into a float kernel.
         min_reduction: Smallest number of products per output element that pays.
+        min_inputs: Smallest number of input channels that pays; not asked of depthwise Convs.
         min_outputs: Smallest number of output channels that pays.
         min_weights: Smallest number of weights that pays.
         depthwise_after: Operators that must make the input of a Conv with one input channel per
@@ -46,7 +49,9 @@ class OpRule:
     int_bias: bool = True
     zero_free: bool = False
     beside: tuple[str, ...] = ()
+    keeps_apart: bool = False
     min_reduction: int = 0
+    min_inputs: int = 0
     min_outputs: int = 0
     min_weights: int = 0
     depthwise_after: tuple[str, ...] | None = None

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from gossamer import plugins
-from gossamer.cli.evaluate import open_any
+from gossamer.cli.evaluate import files_of, open_any
 from gossamer.errors import RecipeError
 from gossamer.measure.environment import environment, physical_cores
-from gossamer.measure.measure import Contender, measure_latency
+from gossamer.measure.measure import Comparison, Contender, measure_latency
 from gossamer.report.document import plain
 from gossamer.report.table import markdown_table
 from gossamer.result import SCHEMA_VERSION
+from gossamer.source import FloatModel
 from gossamer.task import DataRequest, example
 
 
@@ -34,45 +35,14 @@ def bench(
     """
     cores = threads or physical_cores()
     wanted = runtimes or installed()
+    points = [(b, n) for b in numbers(batch, "--batch") for n in numbers(length, "--length")]
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-        contenders, sizes, first = [], {}, None
-        for k, text in enumerate(models):
-            for runtime in wanted:
-                path, opened, own = open_any(text, runtime, Path(scratch) / f"{k}")
-                if own != runtime and (runtimes or f"{text} on {own}" in sizes):
-                    continue
-                name = f"{text} on {own}"
-                if name not in sizes:
-                    sizes[name] = sum(
-                        p.stat().st_size for p in path.parent.glob(f"{path.stem}*") if p.is_file()
-                    )
-                    contenders.append(Contender(name=name, runtime=own, path=path))
-                first = first or opened
-        if first is None:
-            raise RecipeError("a model that one of the runtimes can open", ", ".join(models))
+        contenders, first = _contenders(models, wanted, Path(scratch), is_asked=bool(runtimes))
         rows = []
-        for b in numbers(batch, "--batch"):
-            for n in numbers(length, "--length"):
-                sample = _sample(first, n)
-                feed = example(first.inputs, sample, b, n)
-                found = measure_latency(contenders, feed, threads=cores, seconds=seconds, batch=b)
-                for c in contenders:
-                    latency, compared = found.latencies[c.name], found.ratios[c.name]
-                    rows.append(
-                        {
-                            "model": c.name.rsplit(" on ", 1)[0],
-                            "runtime": c.runtime,
-                            "batch": b,
-                            "length": n,
-                            "latency_ms": latency.milliseconds(),
-                            "throughput": latency.throughput,
-                            "peak_rss_bytes": latency.peak_rss_bytes,
-                            "size_bytes": sizes[c.name],
-                            "ratio": compared.value,
-                            "ratio_interval": [compared.low, compared.high],
-                            "noise_floor": found.noise_floor,
-                        }
-                    )
+        for b, n in points:
+            feed = example(first.inputs, _sample(first, n), b, n)
+            found = measure_latency(contenders, feed, threads=cores, seconds=seconds, batch=b)
+            rows += [_row(c, found, batch=b, length=n) for c in contenders]
     document: dict[str, Any] = plain(
         {
             "schema_version": SCHEMA_VERSION,
@@ -81,6 +51,46 @@ def bench(
         }
     )
     return document
+
+
+def _contenders(
+    models: tuple[str, ...], runtimes: tuple[str, ...], scratch: Path, *, is_asked: bool
+) -> tuple[list[Contender], FloatModel]:
+    """Every model on every runtime that runs it, and what the first one opened to."""
+    found: dict[str, Contender] = {}
+    first = None
+    for k, text in enumerate(models):
+        for runtime in runtimes:
+            path, opened, own = open_any(text, runtime, scratch / f"{k}")
+            name = f"{text} on {own}"
+            if name in found or (is_asked and own != runtime.replace("_", "-")):
+                continue  # an OpenVINO file has one runtime, whatever was asked
+            found[name] = Contender(name=name, runtime=own, path=path)
+            first = first or opened
+    if first is None:
+        raise RecipeError(
+            f"a model that {' or '.join(runtimes)} can open",
+            ", ".join(models),
+            "An .xml file runs with openvino alone.",
+        )
+    return list(found.values()), first
+
+
+def _row(contender: Contender, found: Comparison, *, batch: int, length: int) -> dict[str, Any]:
+    latency, compared = found.latencies[contender.name], found.ratios[contender.name]
+    return {
+        "model": contender.name.rsplit(" on ", 1)[0],
+        "runtime": contender.runtime,
+        "batch": batch,
+        "length": length,
+        "latency_ms": latency.milliseconds(),
+        "throughput": latency.throughput,
+        "peak_rss_bytes": latency.peak_rss_bytes,
+        "size_bytes": sum(path.stat().st_size for path in files_of(contender.path)),
+        "ratio": compared.value,
+        "ratio_interval": [compared.low, compared.high],
+        "noise_floor": found.noise_floor,
+    }
 
 
 def installed() -> tuple[str, ...]:

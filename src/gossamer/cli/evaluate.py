@@ -97,6 +97,21 @@ def as_it_is(path: Path, runtime: str) -> FloatModel:
     )
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files of a model: the one to open, and those with its weights."""
+    if path.suffix == ".xml":
+        return [path, path.with_suffix(".bin")]
+    import onnx_ir as ir
+
+    tensors = [
+        value.const_value
+        for graph in ir.load(path).graphs()
+        for value in graph.initializers.values()
+    ]
+    names = {str(t.location) for t in tensors if isinstance(t, ir.ExternalTensor)}
+    return [path, *(path.parent / name for name in sorted(names))]
+
+
 def every_row(data: TaskData) -> Split:
     """All rows of a data set that was opened as splits, as one split.
 

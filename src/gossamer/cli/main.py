@@ -15,6 +15,7 @@ import click
 
 from gossamer.errors import GossamerError
 
+SECONDS = click.FloatRange(0, 600, min_open=True)
 TASK_OPTIONS = (
     ("--columns", "Text columns: text=0,pair=1,label=2, by name or index."),
     ("--metric", "Text metric: accuracy, f1, matthews or spearman."),
@@ -49,7 +50,13 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    }
+)
 @click.version_option(package_name="gossamer")
 def commands() -> None:
     """Make trained models small and fast, and prove it.
@@ -166,7 +173,9 @@ def evaluate(*, as_json: bool, **given: Any) -> int:
 @click.option("--batch", default="1", show_default=True, help="Batch sizes: 1,8")
 @click.option("--length", default="128", show_default=True, help="Sequence lengths: 32,128")
 @click.option("--threads", type=click.IntRange(1))
-@click.option("--seconds", type=float, default=2.0, show_default=True, help="Per model and point.")
+@click.option(
+    "--seconds", type=SECONDS, default=2.0, show_default=True, help="Per model and point."
+)
 @click.option("--json", "as_json", is_flag=True)
 def bench(*, as_json: bool, **given: Any) -> int:
     """Time models against each other, interleaved; ratios are against the first."""
@@ -264,7 +273,7 @@ def _show(result: Any, *, as_json: bool) -> None:
     from gossamer.report import document, table
 
     if as_json:
-        click.echo(document.text(document.document(result)))
+        click.echo(document.text(document.document(result)), nl=False)
     else:
         table.show(result, Console())
 
@@ -275,7 +284,7 @@ def _usage(error: click.ClickException, *, as_json: bool) -> int:
         from gossamer.report import document
 
         told = InputError("valid arguments", error.format_message(), "See gossamer --help.")
-        click.echo(document.text(document.error_document(told)))
+        click.echo(document.text(document.error_document(told)), nl=False)
     else:
         error.show()
     return 2
@@ -293,7 +302,7 @@ def _failed(error: Exception, code: int, *, as_json: bool) -> int:
 
     told = document.error_document(error)
     if as_json:
-        click.echo(document.text(told))
+        click.echo(document.text(told), nl=False)
         return code
     parts = told["error"]
     click.echo(f"gossamer: {parts['type']}", err=True)

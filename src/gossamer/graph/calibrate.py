@@ -52,9 +52,8 @@ def collect(  # noqa: PLR0913 - four of them are options
     (0.05 % on either side, about) are counted one by one, the rest by a strided sample.
 
     `seconds` is the wall time of this function without making the feeds and without the plain
-    reference. That is every 8th sample, run through the unchanged model in a second child.
-    `plain_seconds` is the start of that child and its runs, scaled up to all samples by the time
-    that the tapped model took for all and for the same ones. Memory is that of the two children.
+    reference: every 8th sample, run through the unchanged model in a second child. Memory is
+    that of the two children.
 
     Args:
         model: A float model of opset 18 or newer that ONNX Runtime can run.
@@ -73,10 +72,7 @@ def collect(  # noqa: PLR0913 - four of them are options
     """
     clock = _Clock()
     stream = clock.paused(itertools.islice(feeds(), samples))
-    first = next(stream, None)
-    if first is None:
-        raise CalibrationError("at least one calibration sample", "none", "Give some data.")
-    _check(first, 0)
+    first = _checked(next(stream, None), 0)  # before anything is started
     watcher = progress or Silent()
     watcher.stage("calibrate", samples)
     with contextlib.ExitStack() as scope:
@@ -86,17 +82,10 @@ def collect(  # noqa: PLR0913 - four of them are options
         tapped = scope.enter_context(_Child(folder / TAPPED, options, found))
         with clock.pause():
             plain = scope.enter_context(_Child(folder / PLAIN, options, ()))
-        for i, feed in enumerate(itertools.chain((first,), stream)):
-            if i > 0:
-                _check(feed, i)
-            tapped.run(feed, i)
-            if i % REFERENCE == 0:
-                with clock.pause():
-                    plain.run(feed, i)
+        for _ in _fed(itertools.chain((first,), stream), tapped, plain, clock):
             watcher.advance()
         header, arrays = tapped.ask({"op": "finish"})
-        with clock.pause():
-            plain_rss = plain.ask({"op": "finish"})[0]["peak_rss_bytes"]
+        plain_rss = plain.ask({"op": "finish"})[0]["peak_rss_bytes"]
     return Statistics(
         tensors=dict(_tensors(found, header["edges"], arrays)),
         samples=len(tapped.taken),
@@ -148,7 +137,19 @@ def _write(
     return found
 
 
-def _check(feed: Feed, index: int) -> None:
+def _fed(stream: Iterator[Feed], tapped: _Child, plain: _Child, clock: _Clock) -> Iterator[int]:
+    """The number of each sample after it ran."""
+    for i, feed in enumerate(stream):
+        tapped.run(_checked(feed, i), i)
+        if i % REFERENCE == 0:
+            with clock.pause():
+                plain.run(feed, i)
+        yield i
+
+
+def _checked(feed: Feed | None, index: int) -> Feed:
+    if feed is None:
+        raise CalibrationError("at least one calibration sample", "none", "Give some data.")
     for name, x in feed.items():
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise CalibrationError(
@@ -156,6 +157,7 @@ def _check(feed: Feed, index: int) -> None:
                 f"NaN or Inf in calibration sample {index}",
                 "Repair or remove that sample.",
             )
+    return feed
 
 
 def _tensors(
@@ -176,7 +178,11 @@ def _tensors(
 
 
 def _plain_seconds(tapped: _Child, plain: _Child) -> float:
-    """The first run is slower than others, and is not scaled."""
+    """Start and runs of the plain child, scaled up from some samples to all.
+
+    The scale is what the tapped model took for all samples by what it took for the same ones. The
+    first run is slower than others, and is not scaled.
+    """
     seconds = plain.start_seconds + plain.taken[0]
     same = [tapped.taken[i] for i in plain.taken if i > 0]
     rest = sum(t for i, t in tapped.taken.items() if i > 0)

@@ -252,7 +252,8 @@ class Observed:
         """Extremes of what waits, the low one larger where all of it is empty."""
         waiting = list(zip(self.lows, self.highs, strict=True))[self._counted :]
         for i, (low, high) in enumerate(waiting, self._counted):
-            if low <= high and not (math.isfinite(low) and math.isfinite(high)):
+            is_empty = low > high  # not so with NaN
+            if not is_empty and not (math.isfinite(low) and math.isfinite(high)):
                 raise self._refused(f"numbers from {low} to {high}", i)
         return min(low for low, _ in waiting), max(high for _, high in waiting)
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from gossamer.errors import PlanError
-from gossamer.graph.match import Tail, activations, constant, keeps_values, origin, tail
+from gossamer.graph.match import (
+    Tail,
+    activations,
+    constant,
+    keeps_values,
+    origin,
+    sole_consumer,
+    tail,
+)
 from gossamer.graph.refuse import Refusal, averages_image, refusal, weight_axis
 from gossamer.plan import Decision, Plan, Reason
 from gossamer.target import OpRule, TargetSpec
@@ -158,6 +166,7 @@ def _place_ruled(node: ir.Node, rule: OpRule, state: _State) -> None:
         bias=_int_bias(node, rule),
         fused=tuple(n.name or "" for n in behind.nodes),
         through=through,
+        apart=_adds_behind(node) if rule.keeps_apart else (),
     )
 
 
@@ -209,6 +218,14 @@ def _hoisted(
 
 def _is_attention(node: ir.Node | None) -> bool:
     return node is not None and node.op_type == "MatMul" and len(activations(node)) == 2
+
+
+def _adds_behind(node: ir.Node) -> tuple[str, ...]:
+    """An Add of a constant that alone reads the node; of two activations it is no bias."""
+    behind = sole_consumer(node.outputs[0])
+    if behind is None or behind.op_type != "Add" or len(activations(behind)) != 1:
+        return ()
+    return (behind.name or "",)
 
 
 def _int_bias(node: ir.Node, rule: OpRule) -> str | None:

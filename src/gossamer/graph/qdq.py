@@ -52,6 +52,8 @@ def write(model: ir.Model, plan: Plan, params: Mapping[str, QParams]) -> ir.Mode
         if decision.weight is not None:
             x = params.get(decision.inputs[0]) if decision.inputs else None
             write_weight(graph, nodes[decision.site], decision, plan.weight, x)
+        for name in decision.apart:
+            nodes[name].op_type = "Sum"
     for name in plan.values:
         if name not in values or name not in params:
             raise PlanError(

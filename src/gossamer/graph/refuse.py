@@ -101,20 +101,23 @@ def _odd(node: ir.Node, shape: tuple[int, ...]) -> Refusal | None:
 
 
 def _unprofitable(node: ir.Node, rule: OpRule, shape: tuple[int, ...]) -> Refusal | None:
-    reduction, outputs, depthwise = _geometry(node, shape)
-    if depthwise:
+    reduction, inputs, outputs, depthwise = _geometry(node, shape)
+    if depthwise and rule.depthwise_after is not None:
         producer = node.inputs[0].producer() if node.inputs[0] is not None else None
         made_by = producer.op_type if producer is not None else "an input"
-        if rule.depthwise_after is not None and made_by not in rule.depthwise_after:
+        if made_by not in rule.depthwise_after:
             allowed = " or ".join(rule.depthwise_after) or "nothing"
             return Reason.UNPROFITABLE, f"depthwise behind {made_by}; it pays behind {allowed}"
-        return None
-    if reduction < rule.min_reduction:
-        return Reason.UNPROFITABLE, f"{reduction} products an output, {rule.min_reduction} pay"
-    if outputs < rule.min_outputs:
-        return Reason.UNPROFITABLE, f"{outputs} output channels, {rule.min_outputs} pay"
-    if prod(shape) < rule.min_weights:
-        return Reason.UNPROFITABLE, f"{prod(shape)} weights, {rule.min_weights} pay"
+    checks = [(outputs, rule.min_outputs, "output channels")]
+    if not depthwise:
+        checks += [
+            (reduction, rule.min_reduction, "products an output"),
+            (inputs, rule.min_inputs, "input channels"),
+            (prod(shape), rule.min_weights, "weights"),
+        ]
+    for size, smallest, unit in checks:
+        if size < smallest:
+            return Reason.UNPROFITABLE, f"{size} {unit}; from {smallest} on it pays"
     return None
 
 
@@ -123,13 +126,13 @@ def _flag(node: ir.Node, name: str) -> bool:
     return value != 0
 
 
-def _geometry(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int, bool]:
-    """Products per output element, output channels, whether it is a depthwise convolution."""
+def _geometry(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int, int, bool]:
+    """Products per output element, input and output channels, whether it is depthwise."""
     groups = node.attributes.get_int("group", 1)
     if node.op_type == "Conv":
-        return prod(shape[1:]), shape[0], groups > 1 and shape[1] == 1
+        return prod(shape[1:]), shape[1] * groups, shape[0], groups > 1 and shape[1] == 1
     if node.op_type == "ConvTranspose":
-        return shape[0] // groups * prod(shape[2:]), shape[1] * groups, False
+        return shape[0] // groups * prod(shape[2:]), shape[0], shape[1] * groups, False
     if node.op_type == "Gemm" and _flag(node, "transB"):
-        return shape[1], shape[0], False
-    return shape[-2], shape[-1], False
+        return shape[1], shape[1], shape[0], False
+    return shape[-2], shape[-2], shape[-1], False

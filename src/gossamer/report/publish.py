@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from gossamer.result import ReportFormat, Result
     from gossamer.source import FloatModel
 
+# in the order in which they are removed: what says that a run is finished, then what says how far
+# it came, then the rest
 OURS = (
+    "result.json",
+    "study.db",
+    "study.db-journal",
     "model",
     "recipe.yaml",
     "README.md",
     "report.html",
-    "result.json",
     "candidates",
-    "study.db",
     "cache",
 )
 
@@ -48,6 +51,37 @@ def publish(result: Result, model: FloatModel, record: dict[str, Any]) -> None:
     formats: list[ReportFormat] = [plugins.load("formats", n)() for n in plugins.names("formats")]
     for member in sorted(formats, key=lambda f: f.file_name == "result.json"):
         store.write_text(out / member.file_name, member.render(result))
+
+
+def is_ours(name: str) -> bool:
+    """Whether compress writes a file or folder of that name, or its scratch, into its folder."""
+    return name in OURS or name.startswith(tuple(f".{known}." for known in OURS))
+
+
+def clear(out: Path) -> None:
+    """Remove everything that compress wrote into `out`, and nothing else.
+
+    Raises:
+        StorageError: The folder cannot be changed.
+    """
+    with store.told_apart(out):
+        for name in OURS:
+            store.remove(out / name)
+    sweep(out)
+
+
+def sweep(out: Path) -> None:
+    """Remove scratch files and folders that a killed run left in `out`.
+
+    Raises:
+        StorageError: The folder cannot be changed.
+    """
+    with store.told_apart(out):
+        for leftover in out.iterdir():
+            if leftover.name not in OURS and is_ours(leftover.name):
+                store.remove(leftover)
+        for leftover in (out / "candidates").glob(".*"):
+            store.remove(leftover)
 
 
 def digest(path: Path) -> str:

@@ -142,7 +142,7 @@ def summary(result: Result) -> list[str]:
         lines.append(printable(result.reason, ""))
     lines.append(f"Measured on {words.place(result)}, in {words.duration(result.seconds)}.")
     if result.winner is not None and result.winner.path is not None:
-        lines.append(f"Model: {printable(str(result.out / result.winner.path), '')}")
+        lines.append(f"Model: {printable(str(result.out / 'model'), '')}")
     return lines
 
 

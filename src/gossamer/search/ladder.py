@@ -34,6 +34,11 @@ class Rung:
     recipe: Recipe
     placement: str
 
+    @property
+    def is_static(self) -> bool:
+        """Whether it needs calibration."""
+        return any(isinstance(step, QuantizeStatic) for step in self.recipe.graph_steps)
+
 
 def baseline(target: str, cpu: str, seed: int) -> Rung:
     """The float32 model on a target: no steps, nothing below float32."""

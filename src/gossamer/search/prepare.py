@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gossamer import plugins
-from gossamer.errors import MissingDependency, RecipeError, TargetError
+from gossamer.errors import (
+    BuildError,
+    DataError,
+    MeasureError,
+    MissingDependency,
+    RecipeError,
+    TargetError,
+)
 from gossamer.measure.environment import environment, physical_cores
+from gossamer.measure.isolate import Isolated
 from gossamer.search.goal import MaxDrop, parse_seconds
 from gossamer.search.ladder import Rung, baseline, ladder
 from gossamer.task import DataRequest, TaskData
@@ -125,6 +133,27 @@ def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Pre
         out=out,
         progress=progress,
     )
+
+
+def check(prepared: Prepared) -> None:
+    """Score one row of the float model, so that what does not fit is told before any work.
+
+    Raises:
+        DataError: The data does not fit the model, or the task does not fit its outputs.
+    """
+    prepared.progress.stage("try one row")
+    target: TargetSpec = plugins.load("targets", prepared.targets[0])
+    feed, label = next(iter(prepared.data.search.rows()))
+    try:
+        with Isolated(
+            target.runtime, prepared.model.path, threads=prepared.threads, precision="f32"
+        ) as session:
+            outputs = session.run(feed)
+    except BuildError:
+        return  # this runtime refuses the model; another may not, and the baselines will tell
+    except MeasureError as error:
+        raise DataError(error.needed, error.received, error.hint) from error
+    prepared.task.row(outputs, label, outputs if prepared.task.needs_reference else None)
 
 
 def installed_targets(wanted: Sequence[str], cpu: str) -> tuple[str, ...]:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gossamer import store
+from gossamer.errors import CalibrationError
 from gossamer.graph.calibrate import load, save
 from gossamer.measure.environment import environment
-from gossamer.measure.isolate import Isolated
-from gossamer.measure.score import References, drop, paired_interval, score, score_baseline
-from gossamer.result import Candidate, Result, Verdict
+from gossamer.result import Candidate, Result
 from gossamer.run import calibrate
-from gossamer.search.drop_worst import RANKING_SAMPLES, drop_worst, rank
+from gossamer.search.drop_worst import RANKING_SAMPLES, drop_worst, rank, without
+from gossamer.search.limits import Limits
 from gossamer.search.prepare import Prepared, planned
 from gossamer.search.trial import Trial, Trials, affordable
+from gossamer.search.verdict import best, judged, kept
 from gossamer.task import example
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gossamer.statistics import Statistics
 
 CALIBRATED = "statistics.npz"
-REPORT_ROWS = 5000
 
 
 def search(prepared: Prepared, study: store.Study, started: float) -> Result:
@@ -54,62 +53,88 @@ def search(prepared: Prepared, study: store.Study, started: float) -> Result:
     )
     rungs = planned(prepared)
     floats = [r for r in rungs if r.label == "float32"]
-    statistics: list[Statistics] = []
-
-    def observed(_: Sequence[str]) -> Statistics:
-        if not statistics:
-            statistics.append(_calibrated(prepared))
-        return statistics[0]
-
-    def is_over() -> bool:
-        return time.monotonic() - started > prepared.seconds or (
-            request.trials is not None
-            and sum(c.status != "skipped" for c in trials.candidates.values())
-            >= request.trials + len(floats)
+    observed = _Observed(prepared)
+    with Trials(trial) as trials:
+        limits = Limits(
+            prepared=prepared,
+            trials=trials,
+            started=started,
+            is_calibrated=lambda: observed.statistics is not None,
+        )
+        trials.measure_baselines(floats)
+        rest = [r for r in rungs if r not in floats]
+        progress.stage("candidates", len(rest))
+        _climb(trials, rest, observed, limits)
+        if observed.statistics is not None:
+            _repair(prepared, trials, rungs, observed, limits)
+        winner = best(trials)
+        trials.forget_files(kept(trials, winner))
+        progress.stage("report split")
+        winner, verdict, reason = judged(prepared, trials, winner, limits.report_split())
+        return Result(
+            out=prepared.out,
+            verdict=verdict,
+            reason=reason,
+            model=_model_record(prepared),
+            task=_task_record(prepared),
+            max_drop=request.max_drop or prepared.task.default_drop,
+            environment=environment(prepared.threads).dump(),
+            calibration=_calibration_record(observed.statistics),
+            baseline=trials.baseline,
+            winner=winner,
+            candidates=tuple(trials.candidates.values()),
+            seconds=time.monotonic() - started,
         )
 
-    with Trials(trial) as trials:
-        trials.measure_baselines(floats)
-        rest = [r for r in rungs if r.label != "float32"]
-        progress.stage("candidates", len(rest))
-        _climb(trials, rest, observed, is_over)
-        if statistics:
-            _repair(prepared, trials, rungs, observed, is_over)
-        winner = _winner(trials)
-        trials.forget_files(_kept(trials, winner))
-        progress.stage("report split")
-        winner, verdict, reason = _reported(prepared, trials, winner)
-    return Result(
-        out=prepared.out,
-        verdict=verdict,
-        reason=reason,
-        model=_model_record(prepared),
-        task=_task_record(prepared),
-        max_drop=request.max_drop or prepared.task.default_drop,
-        environment=environment(prepared.threads).dump(),
-        calibration=_calibration_record(statistics),
-        baseline=trials.baseline,
-        winner=winner,
-        candidates=tuple(trials.candidates.values()),
-        seconds=time.monotonic() - started,
-    )
+
+class _Observed:
+    """The statistics of the one calibration pass: from the cache, or made when first asked for."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._path = prepared.out / "cache" / CALIBRATED
+        self._refused: CalibrationError | None = None
+        self.statistics: Statistics | None = load(self._path) if self._path.exists() else None
+
+    def __call__(self, _: Sequence[str]) -> Statistics:
+        if self._refused is not None:
+            raise self._refused
+        if self.statistics is None:
+            prepared, request = self._prepared, self._prepared.request
+            try:
+                self.statistics = calibrate(
+                    prepared.model,
+                    prepared.targets,
+                    prepared.data.calibration,
+                    cpu=request.cpu,
+                    threads=prepared.threads,
+                    seed=request.seed,
+                    progress=prepared.progress,
+                )
+            except CalibrationError as error:
+                self._refused = error  # the next candidate would wait for the same answer
+                raise
+            save(self.statistics, self._path)
+        return self.statistics
 
 
-def _climb(
-    trials: Trials, rungs: list[Rung], observed: Lookup, is_over: Callable[[], bool]
-) -> None:
+def _climb(trials: Trials, rungs: list[Rung], observed: Lookup, limits: Limits) -> None:
     """Try every rung; skip what cannot be faster than what is within the budget already."""
     met: set[str] = set()
     for rung in rungs:
-        if is_over():
-            trials.skip(rung, "the time or the number of trials was used up")
-        elif rung.placement in met:
+        if rung.placement in met:
             trials.skip(rung, "same kernels as a candidate that is within the budget")
+        elif why := limits.reached(rung):
+            trials.skip(rung, why)
         else:
             found = trials.evaluate(rung, observed)
             if found.within_budget:
                 met.add(rung.placement)
         trials.trial.progress.advance()
+
+
+def _is_over(limits: Limits, rung: Rung) -> bool:
+    return limits.reached(without(rung, ("",))) is not None  # a digest that nobody has
 
 
 def _is_static(candidate: Candidate) -> bool:
@@ -127,7 +152,7 @@ def _repair(
     trials: Trials,
     rungs: list[Rung],
     observed: Lookup,
-    is_over: Callable[[], bool],
+    limits: Limits,
 ) -> None:
     """On targets whose static candidates all miss the budget, take the worst sites out."""
     trial = trials.trial
@@ -138,124 +163,17 @@ def _repair(
             for c in trials.candidates.values()
             if c.target == target and c.status == "ok" and _is_static(c) and c.id in by_id
         ]
-        if not tried or _static_met(trials, target) or is_over():
+        if not tried or _static_met(trials, target):
             continue
         rung = by_id[min(tried, key=lambda c: c.drop or 0.0).id]
+        is_over = functools.partial(_is_over, limits, rung)
+        if is_over():
+            continue
         split = affordable(prepared.data.calibration, RANKING_SAMPLES)
-        damages = rank(trial, rung, list(split.feeds()), observed, is_over)
+        damages = rank(trial, rung, list(split.feeds()), observed, limits.half())
         trial.progress.stage("take sites out")
         for _ in drop_worst(rung, damages, lambda r: trials.evaluate(r, observed), is_over):
             trial.progress.advance()
-
-
-def _winner(trials: Trials) -> Candidate:
-    """The fastest candidate within the budget that is faster than noise explains, else float."""
-    fast = [
-        c
-        for c in trials.candidates.values()
-        if c.status == "ok"
-        and c.within_budget
-        and c.speedup is not None
-        and c.speedup_interval is not None
-        and c.path is not None
-        and c.speedup_interval[0] > 1.0 + (c.noise_floor or 0.0)
-    ]
-    return max(fast, key=lambda c: c.speedup or 0.0) if fast else trials.baseline
-
-
-def _kept(trials: Trials, winner: Candidate) -> set[str]:
-    """Candidates whose files stay: the winner, the float models, the best of every runtime."""
-    keep = {winner.id, *(f.candidate.id for f in trials.floats.values())}
-    for runtime in {c.runtime for c in trials.candidates.values()}:
-        best = [
-            c
-            for c in trials.candidates.values()
-            if c.runtime == runtime and c.within_budget and c.path is not None
-        ]
-        if best:
-            keep.add(max(best, key=lambda c: c.speedup or 0.0).id)
-    return keep
-
-
-def _reported(
-    prepared: Prepared, trials: Trials, winner: Candidate
-) -> tuple[Candidate, Verdict, str]:
-    """The winner with its report score, the verdict, and the reason in one sentence."""
-    base, task = trials.baseline, prepared.task
-    split = affordable(prepared.data.report, max(REPORT_ROWS, len(trials.split)))
-    median = (base.latency_ms or {}).get("median", 1.0) / 1000 / trials.trial.batch
-    split = affordable(split, max(len(trials.split), int(0.1 * prepared.seconds / median)))
-    references = References(prepared.out / "cache" / "references" / "report")
-    scored = []
-    for candidate, judge in ((base, score_baseline), (winner, score)):
-        if candidate.path is None or (candidate is winner and winner.id == base.id):
-            continue
-        with Isolated(
-            candidate.runtime,
-            _file(prepared.out, candidate),
-            threads=prepared.threads,
-            precision="f32" if candidate.recipe["precision"] == "f32" else "default",
-        ) as session:
-            scored.append(judge(session, task, split, references))
-    float_score = scored[0].value
-    trials.keep(dataclasses.replace(base, report_score=float_score, report_drop=0.0))
-    if winner.id == base.id:
-        found = dataclasses.replace(
-            trials.baseline, speedup=1.0, report_interval=(0.0, 0.0), within_budget=True
-        )
-        trials.keep(found)
-        return found, "met", _why_float(trials)
-    low, high = paired_interval(task, scored[0].rows, scored[1].rows, seed=prepared.request.seed)
-    found = dataclasses.replace(
-        winner,
-        report_score=scored[1].value,
-        report_drop=drop(task, float_score, scored[1].value),
-        report_interval=(low, high),
-    )
-    trials.keep(found)
-    gain = f"{winner.label} on {winner.target} is {winner.speedup:.2f} times as fast as float"
-    if prepared.max_drop.holds(low, float_score):
-        return found, "met", f"{gain}, within the budget on both splits"
-    return (
-        found,
-        "best_effort",
-        f"{gain}, but the report split contradicts the budget: the drop there is "
-        f"{low:.4g} to {high:.4g}",
-    )
-
-
-def _why_float(trials: Trials) -> str:
-    tried = [c for c in trials.candidates.values() if c.status == "ok" and not c.is_float]
-    met = [c for c in tried if c.within_budget]
-    if not tried:
-        return "the float model wins: no candidate could be built and measured"
-    if not met:
-        return "the float model wins: no candidate is within the accuracy budget"
-    return "the float model wins: nothing within the budget was faster beyond the noise floor"
-
-
-def _file(out: Path, candidate: Candidate) -> Path:
-    name = next(n for n in candidate.files if n.endswith((".onnx", ".xml")))
-    return out / (candidate.path or "") / name
-
-
-def _calibrated(prepared: Prepared) -> Statistics:
-    """The statistics of the one calibration pass, from the cache if it was made already."""
-    path = prepared.out / "cache" / CALIBRATED
-    if path.exists():
-        return load(path)
-    request = prepared.request
-    found = calibrate(
-        prepared.model,
-        prepared.targets,
-        prepared.data.calibration,
-        cpu=request.cpu,
-        threads=prepared.threads,
-        seed=request.seed,
-        progress=prepared.progress,
-    )
-    save(found, path)
-    return found
 
 
 def _model_record(prepared: Prepared) -> dict[str, Any]:
@@ -285,10 +203,9 @@ def _task_record(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _calibration_record(statistics: list[Statistics]) -> dict[str, Any] | None:
-    if not statistics:
+def _calibration_record(found: Statistics | None) -> dict[str, Any] | None:
+    if found is None:
         return None
-    found = statistics[0]
     return {
         "samples": found.samples,
         "seconds": found.seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossamer import plugins, store
-from gossamer.errors import BuildError, CalibrationError, MeasureError, PlanError, TargetError
+from gossamer.errors import (
+    BuildError,
+    CalibrationError,
+    DataError,
+    GossamerError,
+    MeasureError,
+    PlanError,
+    StorageError,
+    TargetError,
+)
 from gossamer.measure.isolate import Isolated
 from gossamer.measure.measure import interleave, noise_floor, ratio
 from gossamer.measure.score import References, drop, score, score_baseline
@@ -85,6 +95,7 @@ class Trials:
         self.candidates: dict[str, Candidate] = {}
         self.split = trial.search
         self.floor = 0.0
+        self._seconds: dict[str, float] = {}
         self._scope = contextlib.ExitStack()
 
     def __enter__(self) -> Trials:
@@ -107,25 +118,16 @@ class Trials:
         """
         trial = self.trial
         trial.progress.stage("float baselines", len(rungs))
-        opened: dict[str, tuple[Rung, Artifact, Isolated]] = {}
-        refused: list[str] = []
-        for rung in rungs:
-            try:
-                artifact, session = self._opened(rung, nothing)
-            except REFUSALS as error:
-                refused.append(f"{rung.recipe.target}: {error}")
-                self.keep(_failed(rung, str(error)))
-                continue
-            opened[rung.recipe.target] = (rung, artifact, session)
-        if not opened:
-            raise BuildError("a runtime that runs the float model", "; ".join(refused))
+        opened = self._opened_floats(rungs)
         latencies = self._timed({name: session for name, (_, _, session) in opened.items()})
         first = min(opened, key=lambda name: latencies[name].median)
         self._measure_floor(opened[first][1], opened[first][0], opened[first][2])
         self.split = self._affordable(latencies[first].median)
         for name, (rung, artifact, session) in opened.items():
             references = References(trial.out / "cache" / "references" / "search")
+            started = time.monotonic()
             scored = score_baseline(session, trial.task, self.split, references)
+            self._spent(name, self._seconds[name] + time.monotonic() - started)
             if not np.isfinite(scored.value):
                 raise MeasureError(
                     f"a finite {trial.task.metric_name} of the float model", str(scored.value)
@@ -146,6 +148,36 @@ class Trials:
             )
             self.keep(entry.candidate)
 
+    def _opened_floats(self, rungs: list[Rung]) -> dict[str, tuple[Rung, Artifact, Isolated]]:
+        opened: dict[str, tuple[Rung, Artifact, Isolated]] = {}
+        refused: list[str] = []
+        for rung in rungs:
+            started = time.monotonic()
+            try:
+                artifact, session = self._opened(rung, nothing)
+            except REFUSALS as error:
+                refused.append(f"{rung.recipe.target}: {error}")
+                self.keep(_failed(rung, str(error)))
+                continue
+            opened[rung.recipe.target] = (rung, artifact, session)
+            timing = SECONDS_PER_SESSION * (1 + len(rungs))  # of a candidate against the floats
+            self._spent(rung.recipe.target, time.monotonic() - started + timing)
+        if not opened:
+            raise BuildError("a runtime that runs the float model", "; ".join(refused))
+        return opened
+
+    def is_known(self, rung: Rung) -> bool:
+        """Whether an earlier, killed run finished this candidate."""
+        return self.trial.study.get(rung.recipe.digest()) is not None
+
+    def expected_seconds(self, rung: Rung) -> float:
+        """How long this candidate will take, from those before it on the same target."""
+        longest = max(self._seconds.values(), default=0.0)
+        return self._seconds.get(rung.recipe.target, longest)
+
+    def _spent(self, target: str, seconds: float) -> None:
+        self._seconds[target] = seconds
+
     def evaluate(self, rung: Rung, statistics: Lookup) -> Candidate:
         """One candidate, finished: measured, or failed with the reason.
 
@@ -154,17 +186,24 @@ class Trials:
         identity = rung.recipe.digest()
         known = self.trial.study.get(identity)
         if known is not None:
-            found = _restored(known)
+            found = _restored(known, self.trial.out)
             self.candidates[identity] = found
             self.trial.progress.candidate(found)
             return found
-        scope = contextlib.ExitStack()
+        if rung.is_static:
+            with contextlib.suppress(*REFUSALS):  # the attempt below tells
+                statistics(())  # calibration is nobody's own time
+        scope, started = contextlib.ExitStack(), time.monotonic()
         with scope:
             try:
                 artifact, session = self._opened(rung, statistics, scope)
                 found = self._compared(rung, artifact, session)
-            except REFUSALS as error:
-                found = _failed(rung, str(error))
+                self._spent(rung.recipe.target, time.monotonic() - started)
+            except (StorageError, DataError):
+                raise
+            except Exception as error:  # whatever one candidate brings down, the others go on
+                told = isinstance(error, GossamerError)
+                found = _failed(rung, str(error) if told else f"{type(error).__name__}: {error}")
                 store.remove(self.trial.out / "candidates" / identity)
         return self.keep(found)
 
@@ -179,8 +218,8 @@ class Trials:
         """Delete the model files of all candidates but those named."""
         for identity, candidate in self.candidates.items():
             if candidate.path is not None and identity not in keep:
-                store.remove(self.trial.out / candidate.path)
                 self.keep(dataclasses.replace(candidate, path=None))
+                store.remove(self.trial.out / candidate.path)
 
     def _opened(
         self, rung: Rung, statistics: Lookup, scope: contextlib.ExitStack | None = None
@@ -279,7 +318,8 @@ def affordable(split: Split, rows: int) -> Split:
 def _measured(
     rung: Rung, artifact: Artifact, latency: Latency, scored: ScoreRows, out: Path
 ) -> Candidate:
-    np.savez(artifact.folder / "measurement.npz", seconds=latency.seconds, rows=scored.rows)
+    with store.told_apart(artifact.folder):
+        np.savez(artifact.folder / "measurement.npz", seconds=latency.seconds, rows=scored.rows)
     decisions = artifact.plan.decisions if artifact.plan is not None else ()
     return Candidate(
         id=rung.recipe.digest(),
@@ -313,11 +353,14 @@ def _failed(rung: Rung, reason: str) -> Candidate:
     )
 
 
-def _restored(document: dict[str, Any]) -> Candidate:
+def _restored(document: dict[str, Any], out: Path) -> Candidate:
     fields = {f.name for f in dataclasses.fields(Candidate)}
     values = {k: v for k, v in document.items() if k in fields}
     for key in ("report_interval", "speedup_interval"):
         if values.get(key) is not None:
             values[key] = tuple(values[key])
     values["plan"] = tuple(tuple(row) for row in values.get("plan", ()))
+    path = values.get("path")
+    if path is not None and not (out / path).is_dir():
+        values["path"] = None
     return Candidate(**values)

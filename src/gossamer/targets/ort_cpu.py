@@ -1,4 +1,8 @@
-"""ONNX Runtime on CPUs."""
+"""ONNX Runtime on CPUs.
+
+Measured with onnxruntime 1.31.1 on one Zen 4 core (avx512_vnni), 2026-11-22; kernels are the
+operator types in the optimized graph.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +20,32 @@ ORT_CPU = TargetSpec(
             weight=WEIGHT,
             output="required",
             tails=("Relu", "Clip"),
-            evidence="QLinearConv; Relu and Clip fold into the zero point",
+            min_outputs=16,
+            evidence="QLinearConv with Relu and Clip inside; 8 channels take up to 4 times as long",
         ),
         OpRule(
             ops=("MatMul",),
             weight=WEIGHT,
             output="float",
-            evidence="MatMulIntegerToFloat",
+            min_weights=10_000,
+            keeps_apart=True,
+            evidence="MatMulIntegerToFloat; joined with its bias it is a float Gemm (kwt1: 1.5×)",
         ),
         OpRule(ops=("Gemm",), weight=WEIGHT, output="float", evidence="QGemm"),
     ),
-    follows=("Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"),
+    follows=(
+        *("Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"),
+    ),
     follower_tails=("Relu", "Clip"),
     transparent=(
-        "MaxPool",
-        "Reshape",
-        "Transpose",
-        "Squeeze",
-        "Unsqueeze",
-        "Flatten",
-        "Slice",
-        "Resize",
+        *("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"),
+        *("Slice", "Resize", "Pad"),
     ),
+    dynamic=("MatMul",),
+    transforms=("fuse-transformer",),
     cpus=(("portable", 7), ("avx2", 7), ("avx512", 7), ("vnni", 8), ("amx", 8), ("native", 8)),
+    evidence=(
+        "Q/DQ on both sides of the transparent operators go, and these run on int8 (Pad keeps "
+        "them). Without the int8 Mul and Sigmoid of SiLU YOLOX-nano takes 1.39 times as long."
+    ),
 )

@@ -1,0 +1,115 @@
+"""What one calibration pass costs beside plain inference, for every range rule.
+
+    python -m benchmarks.calibration resnet50 mobilenetv2 minilm_l6 --samples 64 512 --threads 1
+
+One JSON line for each model and number of samples, best of `--repeat` passes by ratio of time.
+Models are those of `benchmarks.models`, or ONNX files. Inputs are made up: images of noise, token
+ids of ragged lengths up to 128.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from gossamer import plugins
+from gossamer.graph.calibrate import collect
+from gossamer.graph.passes.simplify import simplify
+from gossamer.run import plan
+from gossamer.runtime import Feed
+from gossamer.source import FloatModel, TensorType
+from gossamer.sources import find
+from gossamer.statistics import Statistics
+
+LENGTHS = (16, 129)
+DISTINCT = 32  # feeds; more samples repeat them
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--samples", type=int, nargs="+", default=[64, 512])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+    for name in arguments.models:
+        with tempfile.TemporaryDirectory() as folder:
+            source = find(name if "." in name else f"benchmarks.models:{name}")
+            model = source.open(Path(folder))
+            for samples in arguments.samples:
+                passes = [
+                    measured(model, samples, arguments.threads) for _ in range(arguments.repeat)
+                ]
+                best = min(passes, key=lambda row: float(row["time_ratio"]))
+                print(json.dumps({"model": Path(name).stem, **best}), flush=True)
+
+
+def measured(model: FloatModel, samples: int, threads: int) -> dict[str, Any]:
+    """One row."""
+    graph = simplify(ir.load(model.path))
+    known = {v.name for v in graph.graph.inputs} | {o.name for n in graph.graph for o in n.outputs}
+    values = [v for v in plan(model, "ort-cpu", "portable").values if v in known]
+    some = [feed(model, i) for i in range(min(samples, DISTINCT))]
+
+    def feeds() -> Iterator[Feed]:
+        return (some[i % len(some)] for i in range(samples))
+
+    found = collect(graph, values, feeds, samples=samples, threads=threads)
+    rules = {name: rule_seconds(name, found) for name in plugins.names("ranges")}
+    return {
+        "samples": samples,
+        "threads": threads,
+        "values": len(values),
+        "seconds": round(found.seconds, 3),
+        "plain_seconds": round(found.plain_seconds, 3),
+        "time_ratio": round(found.seconds / found.plain_seconds, 3),
+        "time_ratio_with_rule": {
+            name: round((found.seconds + seconds) / found.plain_seconds, 3)
+            for name, seconds in rules.items()
+        },
+        "rss_bytes": found.peak_rss_bytes,
+        "plain_rss_bytes": found.plain_rss_bytes,
+        "rss_ratio": round(found.peak_rss_bytes / found.plain_rss_bytes, 3),
+    }
+
+
+def rule_seconds(name: str, found: Statistics) -> float:
+    """Time to choose the range of every value."""
+    rule = plugins.load("ranges", name)()
+    begin = time.perf_counter()
+    for tensor in found.tensors.values():
+        rule.range(tensor, symmetric=False)
+    return time.perf_counter() - begin
+
+
+def feed(model: FloatModel, seed: int) -> Feed:
+    """One made-up sample."""
+    random = np.random.default_rng(seed)
+    length = int(random.integers(*LENGTHS))
+    return {tensor.name: made_up(tensor, length, random) for tensor in model.inputs}
+
+
+def made_up(
+    tensor: TensorType, length: int, random: np.random.Generator
+) -> np.ndarray[Any, np.dtype[Any]]:
+    shape = [
+        d if isinstance(d, int) else 1 if axis == 0 else length
+        for axis, d in enumerate(tensor.shape or ())
+    ]
+    if tensor.dtype == "float32":
+        return random.standard_normal(shape).astype(np.float32)
+    if "mask" in tensor.name:
+        return np.ones(shape, tensor.dtype)
+    return random.integers(0, 2 if "type" in tensor.name else 1000, shape).astype(tensor.dtype)
+
+
+if __name__ == "__main__":
+    main()

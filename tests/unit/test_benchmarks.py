@@ -1,0 +1,176 @@
+"""The benchmarks: their cases exist, losers count as float, the table says what the rows hold."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gossamer.measure.measure import Comparison, ratio
+from gossamer.measurement import Latency
+
+Load = Callable[[str], types.ModuleType]
+
+
+@pytest.fixture
+def load(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """A module of the folder benchmarks, as its scripts import it."""
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    return importlib.import_module
+
+
+def test_every_architecture_of_a_case_has_a_factory(load: Load, repository: Path) -> None:
+    tree = ast.parse((repository / "benchmarks" / "models.py").read_text(encoding="utf-8"))
+    factories = {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.name[0] != "_"}
+
+    cases = [c for c in load("cases").load_cases() if c.judge is None]
+
+    assert {case.model for case in cases} == {f"benchmarks.models:{name}" for name in factories}
+    assert all(not case.arguments for case in cases)  # speed is measured without any flag
+
+
+def test_every_model_of_a_judged_case_lies_in_the_real_folder(load: Load, real: Path) -> None:
+    cases = [c for c in load("cases").load_cases() if c.judge is not None]
+
+    assert len(cases) >= 9
+    assert [c.name for c in cases if not Path(c.source(real)).exists()] == []
+    assert [c.name for c in cases if c.data and not (real / c.data).exists()] == []
+
+
+def test_an_unknown_key_of_a_case_is_refused(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "cases.yaml").write_text("- {name: a, model: b, tolerance: 0.1, colour: red}")
+
+    with pytest.raises(SystemExit, match="colour"):
+        load("cases").load_cases(tmp_path / "cases.yaml")
+
+
+def test_the_loss_follows_the_direction_of_the_metric(load: Load) -> None:
+    judges = load("judges")
+
+    top1 = judges.loss({"metric": "top1", "score": 0.9}, {"metric": "top1", "score": 0.8})
+    perplexity = judges.loss({"metric": "perplexity", "score": 5.0}, {"score": 5.5})
+
+    assert top1 == pytest.approx(0.1)
+    assert perplexity == pytest.approx(0.5)
+
+
+def test_the_interval_of_a_file_against_itself_is_nothing(load: Load) -> None:
+    judges = load("judges")
+    hits = {"samples": [1.0, 0.0, 1.0, 1.0]}
+
+    assert judges.interval(hits, hits) == [0.0, 0.0]
+    assert judges.interval(hits, {"score": 0.7}) is None
+
+
+def test_a_judge_that_cannot_open_the_file_says_why(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    arguments = ["--float", str(tmp_path / "none.onnx"), "--cache", str(tmp_path)]
+
+    found = load("judges").judge(tmp_path / "model.onnx", "ort", arguments)
+
+    assert "none.onnx" in found["reason"]
+
+
+def test_a_peer_that_fails_leaves_its_reason_and_is_not_called_again(
+    load: Load, tmp_path: Path
+) -> None:
+    peers = load("peers")
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    request = peers.Request(
+        model=tmp_path / "model.onnx", rows=tmp_path, out=tmp_path / "out", transformer=False
+    )
+
+    record = peers.call("ort-dynamic", request)
+
+    assert record["file"] is None
+    assert record["reason"]
+    (tmp_path / "model.onnx").unlink()
+    assert peers.call("ort-dynamic", request) == record
+
+
+def comparison_of(load: Load, who: dict[str, tuple[float, bool]]) -> dict[str, object]:
+    """The comparison of files on ORT by milliseconds and correctness."""
+    rows = load("rows")
+    entries = [
+        rows.Entry(who=w, runtime="ort", path=Path(w), score={"score": 0.5}, is_correct=ok)
+        for w, (_, ok) in who.items()
+    ]
+    latencies = {
+        e.name: Latency(blocks=tuple(np.full(3, who[e.who][0] / 1000) for _ in range(4)))
+        for e in entries
+    }
+    first = latencies[entries[0].name]
+    ratios = {name: ratio(first, latency) for name, latency in latencies.items()}
+    timed = Comparison(latencies=latencies, ratios=ratios, noise_floor=0.01)
+    found: dict[str, dict[str, dict[str, object]]] = rows._comparison(entries, timed)
+    return {part: values["who"] for part, values in found["overall"].items()} | {
+        "speedup": found["overall"]["peer"]["speedup"]
+    }
+
+
+def test_a_fast_peer_that_is_wrong_counts_as_float(load: Load) -> None:
+    found = comparison_of(
+        load, {"float32": (4, True), "gossamer": (2, True), "ort-dynamic": (1, False)}
+    )
+
+    assert found == {
+        "ours": "gossamer", "float": "float32", "peer": "float32", "helped": "float32",
+        "speedup": pytest.approx(2),
+    }  # fmt: skip
+
+
+def test_a_peer_that_was_helped_stands_apart(load: Load) -> None:
+    found = comparison_of(
+        load, {"float32": (4, True), "gossamer": (2, True), "ort-dynamic+": (1, True)}
+    )
+
+    assert found["peer"] == "float32"
+    assert found["helped"] == "ort-dynamic+"
+
+
+def test_a_wrong_file_of_ours_counts_as_float_too(load: Load) -> None:
+    found = comparison_of(load, {"float32": (4, True), "gossamer": (2, False)})
+
+    assert found["ours"] == "float32"
+    assert found["speedup"] == pytest.approx(1)
+
+
+def test_the_table_stands_between_the_marks_and_nothing_else_changes(
+    load: Load, tmp_path: Path
+) -> None:
+    table = load("table")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+
+    table.write_table(readme, tmp_path)
+
+    assert readme.read_text() == f"before\n{table.BEGIN}\n{table.END}\nafter\n"
+
+
+def test_a_row_shows_what_was_measured(load: Load) -> None:
+    cell = {"runtime": "ort", "score": 0.8135, "who": "float32", "ms": 1.0}
+    gain = {"speedup": 2.0, "speedup_interval": [1.9, 2.1]}
+    both = {
+        "ours": cell | {"who": "gossamer", "ms": 0.5, "score": 0.813},
+        "float": cell | gain,
+        "peer": cell | gain,
+    }
+    row = {
+        "name": "resnet20",
+        "entries": [{"score": {"metric": "top1"}}],
+        "comparison": {"overall": both, "ort": both},
+        "environment": {"cpu": "a CPU", "threads": 2, "versions": {"onnxruntime": "1.31.1"}},
+    }
+
+    text = load("table").render([row])
+
+    assert (
+        "| resnet20 | 1 (ORT) | 0.5 (ORT) | 2.00 (1.90 – 2.10) | top1 0.8135 → 0.813 "
+        "| 1 (none beats float32) | – |"
+    ) in text
+    assert "Measured on a CPU, 2 threads, onnxruntime 1.31.1." in text

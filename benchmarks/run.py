@@ -9,6 +9,7 @@ kept) or --fresh (everything anew). What follows `--` goes to every `gossamer co
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -23,6 +24,8 @@ HERE = ROOT / "benchmarks"
 def main() -> int:
     """Number of rows that failed."""
     asked = _arguments()
+    if importlib.util.find_spec("nncf") is None:
+        raise SystemExit("the peers need nncf: pip install -c constraints.txt nncf")
     os.chdir(ROOT)  # benchmarks.models is found from here, and commands read the same everywhere
     from cases import load_cases
     from table import write_table

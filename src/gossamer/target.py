@@ -30,8 +30,8 @@ class OpRule:
         beside: For operators without weights: one operand must be made straight by one of these
             int8 operators, and it stays in float, because their kernel adds the other one in.
             Empty: every operand is quantized.
-        keeps_apart: Whether an Add behind the node is written as Sum, because the runtime would join
-            it with the node into a float kernel.
+        keeps_apart: Whether an Add behind the node is written as Sum, because the runtime would
+            join it with the node into a float kernel.
         min_reduction: Smallest number of products per output element that pays.
         min_inputs: Smallest number of input channels that pays; not asked of depthwise Convs.
         min_outputs: Smallest number of output channels that pays.

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from zoo import placed
 
 from gossamer.graph.place import Wish, place
 from gossamer.plan import Plan
 from gossamer.target import TargetSpec
+from zoo import placed
 
 FOLDER = Path(__file__).parent
 
@@ -31,8 +31,8 @@ def described(plan: Plan) -> str:
     for d in plan.decisions:
         parts = [f"{d.site} {d.op}: {d.reason}"]
         for field in ("inputs", "outputs", "fused", "through", "apart"):
-            if names := getattr(d, field):
-                parts.append(f"{field} {', '.join(names)}")
+            names = getattr(d, field)
+            parts += [f"{field} {', '.join(names)}"] if names else []
         if d.weight is not None:
             parts.append(f"weight {d.weight}[{d.weight_axis}]")
         if d.bias is not None:

@@ -49,7 +49,7 @@ def collect(  # noqa: PLR0913 - four of them are options
     """Statistics of `values` over the first `samples` feeds.
 
     Extremes are exact, over all samples and of each. In the histogram the outermost elements
-    (0.05 % on either side, about) are counted one by one, the rest by a strided sample.
+    (0.025 % on either side, about) are counted one by one, the rest by a strided sample.
 
     `seconds` is the wall time of this function without making the feeds and without the plain
     reference: every 8th sample, run through the unchanged model in a second child. Memory is

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gossamer.runtime import Feed
 
 LENGTH = struct.Struct("<Q")
-LOUD = 5e-4  # share of all elements at either end that is told one by one
+LOUD = 2.5e-4  # share of all elements at either end that is told one by one
 BUFFER = 1 << 21  # elements of all values that wait to be counted, 8 MiB
 CAUTION = 16  # runs before which a single loud sample could set the thresholds too high
 MAX_START = 97  # samples begin at an element below this
@@ -147,13 +147,13 @@ class Model:
 
     def _count(self) -> None:
         self._waiting = 0
-        for i, observed in enumerate(self._observed):
-            observed.count(float(self._below[i]), float(self._above[i]))
+        for observed in self._observed:
+            observed.count()
 
     def _choose_thresholds(self) -> None:
         share = LOUD * max(1.0, CAUTION / self._runs)
         for i, observed in enumerate(self._observed):
-            self._below[i], self._above[i] = observed.thresholds(share)
+            self._below[i], self._above[i] = observed.choose_thresholds(share)
 
     def _finish(self) -> tuple[dict[str, Any], Mapping[str, NDArray[np.generic]]]:
         self._count()
@@ -191,6 +191,7 @@ class Observed:
         self._step = step
         self._outputs = outputs
         self.histogram: Histogram | None = None
+        self._below, self._above = -math.inf, math.inf
         self.forget()
 
     def forget(self) -> None:
@@ -221,11 +222,13 @@ class Observed:
         self.lows.append(results[outputs["lowest"]].item() if "lowest" in outputs else 0.0)
         self.highs.append(results[outputs["highest"]].item())
         loud = results[outputs["loud"]]
-        self._loud.append(loud)
-        return sample.size + loud.size
+        self._loud.append(loud[loud >= self._above])
+        if "lowest" in outputs:
+            self._loud.append(loud[loud < self._below])
+        return sample.size
 
-    def count(self, below: float, above: float) -> None:
-        """Count what waits; loud elements are those outside [below, above)."""
+    def count(self) -> None:
+        """Count what waits: of the samples what is not loud, as that came one by one."""
         if not self._samples:
             return
         low, high = self._range()
@@ -239,11 +242,8 @@ class Observed:
             broken = [bool(np.isnan(x).any()) for x in self._samples]
             raise self._refused("NaN", self._counted + broken.index(True))
         if self._loud:
-            loud = np.concatenate(self._loud).ravel()
-            self.histogram.add(loud[loud >= above])
-            if below > -math.inf:
-                self.histogram.add(loud[loud < below])
-        self.histogram.add_between(body, self._step, below, above)
+            self.histogram.add(np.concatenate(self._loud))
+        self.histogram.add_between(body, self._step, self._below, self._above)
         self._samples.clear()
         self._loud.clear()
         self._counted = len(self.highs)
@@ -257,12 +257,13 @@ class Observed:
                 raise self._refused(f"numbers from {low} to {high}", i)
         return min(low for low, _ in waiting), max(high for _, high in waiting)
 
-    def thresholds(self, share: float) -> tuple[float, float]:
+    def choose_thresholds(self, share: float) -> tuple[float, float]:
         """What is loud from now on: below the first number, not below the second."""
-        if self.histogram is None or "loud" not in self._outputs:
-            return -math.inf, math.inf
-        below, above = self.histogram.quantiles(share)
-        return (below if "lowest" in self._outputs else -math.inf), above
+        if self.histogram is not None and "loud" in self._outputs:
+            below, self._above = self.histogram.quantiles(share)
+            if "lowest" in self._outputs:
+                self._below = below
+        return self._below, self._above
 
     def _refused(self, what: str, run: int) -> CalibrationError:
         return CalibrationError(

@@ -70,9 +70,14 @@ class Request:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed: everything but time and trials."""
-        fields = dataclasses.asdict(self)
-        asked = {k: v for k, v in fields.items() if k not in ("budget", "trials")}
-        return dict(json.loads(json.dumps(asked, default=str)))
+        found = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("budget", "trials")}
+        for key in ("task", "cpu"):
+            found[key] = found[key] and found[key].replace("_", "-")
+        found["targets"] = [name.replace("_", "-") for name in self.targets]
+        for key in ("model", "data", "calibration_data"):
+            if found[key] is not None and Path(found[key]).exists():
+                found[key] = Path(found[key]).resolve()
+        return dict(json.loads(json.dumps(found, default=str)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-from zoo.placed import graph, residual
 
 from gossamer.graph.match import origin, sole_consumer, tail
+from zoo.placed import graph, residual
 
 
 def _order(model: object) -> dict[object, int]:

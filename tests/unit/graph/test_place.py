@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from zoo.placed import OPENVINO, ORT, block, conv_relu_conv, decision, graph, residual
 
 from gossamer.errors import PlanError
 from gossamer.graph.place import Wish, place
 from gossamer.plan import Reason
+from zoo.placed import OPENVINO, ORT, block, conv_relu_conv, decision, graph, residual
 
 WISH = Wish(cpu="native")
 

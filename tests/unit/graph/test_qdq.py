@@ -4,9 +4,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from zoo.placed import (
-    OPENVINO, ORT, agreement, block, conv_relu_conv, feed, graph, quantized, residual, run, sqnr,
-)  # fmt: skip
 
 from gossamer.errors import PlanError
 from gossamer.graph import qdq
@@ -14,6 +11,19 @@ from gossamer.graph.place import Wish, place
 from gossamer.graph.weights import quantize_weight
 from gossamer.quant import QuantSpec
 from gossamer.target import TargetSpec
+from zoo.placed import (
+    OPENVINO,
+    ORT,
+    agreement,
+    block,
+    conv_relu_conv,
+    feed,
+    graph,
+    quantized,
+    residual,
+    run,
+    sqnr,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("target", [ORT, OPENVINO], ids=lambda t: t.name)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from zoo.placed import agreement, conv_relu_conv, graph
 
 from gossamer.graph.passes.simplify import simplify
+from zoo.placed import agreement, conv_relu_conv, graph
 
 
 def _copy(model: ir.Model) -> ir.Model:

@@ -96,13 +96,22 @@ def _rewrite(softmax: ir.Node) -> None:
         source, factor = _unscaled(operand)
         scale *= factor
         product.replace_input_with(index, source)
+        _remove_unread(operand)
     if scaled is not None:
         source, factor = _unscaled(scaled)
         scale *= factor
         scaled.replace_all_uses_with(source)
+        _remove_unread(scaled)
     _transpose_once(product)
     if scale != 1.0 and not _scale_projection(product, scale):
         _scale_query(product, scale)
+
+
+def _remove_unread(value: ir.Value) -> None:
+    """Remove the Mul or Div that made `value`: as a reader of q it would stand in the way."""
+    node = value.producer()
+    if node is not None and node.graph is not None and not value.uses():
+        node.graph.remove(node, safe=True)
 
 
 def _score_chain(softmax: ir.Node) -> tuple[ir.Node, ir.Value | None] | None:

@@ -1,0 +1,165 @@
+"""What the targets state, against the runtimes: one operator at a time between int8 neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from zoo.placed import OPENVINO, ORT, decision, feed, graph, quantized, run, sqnr
+
+PADS = np.array([0, 0, 1, 1, 0, 0, 1, 1])
+CONV = "Conv <pads = [1, 1, 1, 1]>"
+
+
+def between(nodes: str, out: str = "float[1, 16, h, w]", **constants: object) -> ir.Model:
+    """A Conv that makes `a`, `nodes` from `a` to `z`, and a Conv that reads `z`."""
+    return graph(
+        f"(float[1, 16, 8, 8] x) => ({out} y) {{ a = {CONV} (x, w1) {nodes} y = {CONV} (z, w2) }}",
+        w1=(16, 16, 3, 3), w2=(16, 16, 3, 3), **constants,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def pool(op: str) -> Callable[[], ir.Model]:
+    return lambda: between(f"z = {op} <kernel_shape = [2, 2], strides = [2, 2]> (a)")
+
+
+def matmul() -> ir.Model:
+    return graph(
+        "(float[1, 8, 128] x) => (float[1, 8, 128] y) { p = MatMul(x, w)  y = Add(p, b) }",
+        w=(128, 128), b=(128,),
+    )  # fmt: skip
+
+
+def gemm() -> ir.Model:
+    return graph(
+        "(float[2, 128] x) => (float[2, 128] y) { y = Gemm(x, w, b) }", w=(128, 128), b=(128,)
+    )
+
+
+ORT_KERNELS: dict[str, tuple[Callable[[], ir.Model], str]] = {
+    "Conv": (lambda: between("z = Relu(a)"), "QLinearConv"),
+    "MatMul": (matmul, "MatMulIntegerToFloat"),
+    "Gemm": (gemm, "QGemm"),
+    "Add": (lambda: between(f"b = {CONV} (x, w3) z = Add(a, b)", w3=(16, 16, 3, 3)), "QLinearAdd"),
+    "Mul": (lambda: between(f"b = {CONV} (x, w3) z = Mul(a, b)", w3=(16, 16, 3, 3)), "QLinearMul"),
+    "Concat": (
+        lambda: between(f"b = {CONV} (x, w3) z = Concat <axis = 2> (a, b)", w3=(16, 16, 3, 3)),
+        "QLinearConcat",
+    ),
+    "AveragePool": (pool("AveragePool"), "QLinearAveragePool"),
+    "GlobalAveragePool": (lambda: between("z = GlobalAveragePool(a)"), "QLinearGlobalAveragePool"),
+    "Sigmoid": (lambda: between("z = Sigmoid(a)"), "QLinearSigmoid"),
+    "LeakyRelu": (lambda: between("z = LeakyRelu(a)"), "QLinearLeakyRelu"),
+}
+
+SHAPE = {"shape": np.array([1, 16, 4, 16])}
+ENDS = {"start": np.array([0, 0]), "end": np.array([4, 4]), "axes": np.array([2, 3])}
+MOVERS: dict[str, Callable[[], ir.Model]] = {
+    "MaxPool": pool("MaxPool"),
+    "Reshape": lambda: between("z = Reshape(a, shape)", **SHAPE),
+    "Transpose": lambda: between("z = Transpose <perm = [0, 1, 3, 2]> (a)"),
+    "Slice": lambda: between("z = Slice(a, start, end, axes)", **ENDS),
+    "Resize": lambda: between(
+        'z = Resize <mode = "nearest"> (a, , scales)', scales=np.array([1, 1, 2, 2], np.float32)
+    ),
+}
+
+
+def optimized(model: ir.Model, folder: Path) -> list[str]:
+    """Operator types in the graph that ONNX Runtime runs."""
+    path = folder / "optimized.onnx"
+    run(ir.to_proto(model), feed(model), path)
+    return [n.op_type for n in onnx.load(path).graph.node]
+
+
+@pytest.mark.parametrize("op", ORT_KERNELS)
+def test_onnx_runtime_runs_the_int8_kernel(op: str, tmp_path: Path) -> None:
+    build, kernel = ORT_KERNELS[op]
+    written, _ = quantized(build(), ORT)
+    assert kernel in optimized(written, tmp_path)
+
+
+@pytest.mark.parametrize("op", MOVERS)
+def test_onnx_runtime_moves_int8_without_dequantizing(op: str, tmp_path: Path) -> None:
+    written, _ = quantized(MOVERS[op](), ORT)
+    types = optimized(written, tmp_path)
+    assert types.count("QLinearConv") == 2
+    assert types.count("DequantizeLinear") <= 1  # the one of the output
+
+
+def test_every_rule_of_onnx_runtime_is_told_of() -> None:
+    stated = {op for rule in ORT.rules for op in rule.ops} | set(ORT.follows)
+    assert stated == set(ORT_KERNELS)
+
+
+def executed(model: ir.Model) -> dict[str, tuple[str, str]]:
+    """Layer type and kernel of every original node in the graph that OpenVINO runs."""
+    from gossamer.runtimes.openvino import package
+
+    openvino = package()
+    core = openvino.Core()
+    network = core.read_model(ir.to_proto(model).SerializeToString())
+    compiled = core.compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": 1})
+    found = {}
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        info = {k: str(v.astype(str)) for k, v in node.get_rt_info().items()}
+        for name in info.get("originalLayersNames", "").split(","):
+            found[name] = (info.get("layerType", ""), info.get("primitiveType", ""))
+    return found
+
+
+def transposed() -> ir.Model:
+    return graph(
+        "(float[1, 16, 8, 8] x) => (float[1, 16, 16, 16] y) { r = Relu(x)"
+        "  y = ConvTranspose <strides = [2, 2], kernel_shape = [2, 2]> (r, w) }",
+        w=(16, 16, 2, 2),
+    )
+
+
+OPENVINO_SITES: dict[str, tuple[Callable[[], ir.Model], str]] = {
+    "Conv": (lambda: between("z = Relu(a)"), "Conv"),
+    "ConvTranspose": (transposed, "ConvTranspose"),
+    "MatMul": (matmul, "MatMul"),
+    "Gemm": (gemm, "Gemm"),
+}
+
+
+@pytest.mark.openvino
+@pytest.mark.parametrize("op", OPENVINO_SITES)
+def test_openvino_runs_the_int8_kernel(op: str) -> None:
+    pytest.importorskip("openvino")
+    build, kind = OPENVINO_SITES[op]
+    written, plan = quantized(build(), OPENVINO)
+    sites = [d.site for d in plan.quantized if d.op == kind]
+    layers = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
+    kernels = [kernel for layer, kernel in executed(written).values() if layer in layers]
+    assert sites
+    assert kernels
+    assert all(kernel.lower().endswith("i8") for kernel in kernels), kernels
+
+
+@pytest.mark.openvino
+def test_openvino_is_right_about_a_conv_without_bias_that_two_nodes_read() -> None:
+    pytest.importorskip("openvino")
+    from gossamer.runtimes.openvino import package
+
+    model = graph(
+        f"""(float[1, 16, 8, 8] x) => (float[1, 16, 8, 8] y) {{ a = {CONV} (x, w1)
+        r = Relu(a)  b = {CONV} (r, w2)  y = Add(a, b) }}""",
+        w1=(16, 16, 3, 3), w2=(16, 16, 3, 3),
+    )  # fmt: skip
+    written, plan = quantized(model, OPENVINO)
+    assert decision(plan, "conv0").nonzero_bias
+    core = package().Core()
+    compiled = core.compile_model(
+        core.read_model(ir.to_proto(written).SerializeToString()), "CPU",
+        {"INFERENCE_PRECISION_HINT": "f32"},
+    )  # fmt: skip
+    data = feed(model)
+    got = next(iter(compiled(data).values()))
+    assert sqnr(run(ir.to_proto(model), data)["y"], got) > 25

@@ -8,8 +8,8 @@ import os
 # the home folder and reports to its makers, whatever is switched off afterwards
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from gossamer.compress import compress  # noqa: E402
-from gossamer.errors import GossamerError, InputError  # noqa: E402
-from gossamer.result import Candidate, Result  # noqa: E402
+from gossamer.compress import compress
+from gossamer.errors import GossamerError, InputError
+from gossamer.result import Candidate, Result
 
 __all__ = ["Candidate", "GossamerError", "InputError", "Result", "compress"]

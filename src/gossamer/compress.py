@@ -47,17 +47,12 @@ def compress(  # noqa: PLR0913 - the options of the command line, by the same na
 ) -> Result:
     """The verdict, the winner and everything that was measured on the way; files are in `out`.
 
-    1. The float32 model is measured on every target.
-    2. One calibration pass serves all static candidates.
-    3. Candidates are built, timed against the float models and scored, cheapest first; if none
-       is within the budget, the sites that do most damage stay in float.
-    4. The fastest within the budget wins, if it is faster than noise explains; else float wins.
-       The report split, which nothing saw before, is scored once for baseline and winner.
+    Static candidates share one calibration pass. All are timed against float32 on every target and
+    scored, cheapest first; if none is within the budget, the worst sites stay in float. The fastest
+    within it wins if it beats the noise, else float. The report split is scored once, at the end.
 
-    Options are those of the command line; `gossamer.search.prepare.Request` says what each means.
-    Files go to `out`: an existing folder takes `resume`, to go on where a killed run stopped (a
-    finished one is read back), or `overwrite`. `progress` is told how far the work is; `command`
-    is the command line, for the report.
+    Options are those of the command line: see `gossamer.search.prepare.Request`. A folder `out`
+    that exists takes `resume`, to go on where a run stopped, or `overwrite`.
 
     Raises:
         InputError: Something given cannot be used; nothing was written.

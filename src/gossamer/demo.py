@@ -26,7 +26,7 @@ DATA = "data"
 INPUT = "image"
 SIZE = 32  # the digits' 8 x 8 pixels, each 4 x 4 times: small pictures say little about speed
 TEST_ROWS = 597
-EPOCHS = 5
+EPOCHS = 4
 BATCH = 32
 PEAK_RATE = 0.004
 

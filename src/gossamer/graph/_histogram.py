@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MAX_BINS = 8192
 MIN_BINS = 2048
-ALIGNED = 16  # quantiles stay edges of bins while the range grows 16-fold
+ALIGNED = 16
 # 2**exponent and its inverse stay normal float32 numbers
 SMALLEST_EXPONENT, LARGEST_EXPONENT = -120, 120
 
@@ -73,14 +73,17 @@ class Histogram:
         self.counts[first:last] += weight * counts[first:last]
 
     def quantiles(self, share: float) -> tuple[float, float]:
-        """Edges beyond which `share` of the mass lies at either end, or a little more."""
+        """Edges beyond which `share` of the mass lies at either end, or less.
+
+        They stay edges of bins while the range grows ALIGNED-fold.
+        """
         mass = np.cumsum(self.counts)
         allowed = share * mass[-1]
-        low = int(np.searchsorted(mass, allowed)) + 1
-        high = int(np.searchsorted(mass, mass[-1] - allowed, side="right"))
+        low = int(np.searchsorted(mass, allowed, side="right"))
+        high = int(np.searchsorted(mass, mass[-1] - allowed)) + 1
         return (
-            math.ceil((self.first + low) / ALIGNED) * ALIGNED * self.width,
-            math.floor((self.first + high) / ALIGNED) * ALIGNED * self.width,
+            math.floor((self.first + low) / ALIGNED) * ALIGNED * self.width,
+            math.ceil((self.first + high) / ALIGNED) * ALIGNED * self.width,
         )
 
     def _count(self, values: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -213,7 +213,8 @@ class Observed:
                 raise self._refused("NaN", self._counted - 1)
             return 0
         sample = results[outputs["sample"]]
-        self._samples.append(sample)
+        # a copy: results that live on would keep the runtime from reusing its memory
+        self._samples.append(sample.copy())
         if self._step == 1:
             self.lows.append(float(sample.min()) if sample.size else math.inf)
             self.highs.append(float(sample.max()) if sample.size else -math.inf)
@@ -221,11 +222,12 @@ class Observed:
         # an output of Relu or Clip(0, …) tells no minimum: it cannot be below 0
         self.lows.append(results[outputs["lowest"]].item() if "lowest" in outputs else 0.0)
         self.highs.append(results[outputs["highest"]].item())
-        loud = results[outputs["loud"]]
-        self._loud.append(loud[loud >= self._above])
+        rows = results[outputs["loud"]]
+        loud = rows[rows >= self._above]
         if "lowest" in outputs:
-            self._loud.append(loud[loud < self._below])
-        return sample.size
+            loud = np.concatenate([loud, rows[rows < self._below]])
+        self._loud.append(loud)
+        return sample.size + loud.size
 
     def count(self) -> None:
         """Count what waits: of the samples what is not loud, as that came one by one."""

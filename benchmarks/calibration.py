@@ -2,7 +2,8 @@
 
     python -m benchmarks.calibration resnet50 mobilenetv2 minilm_l6 --samples 64 512 --threads 1
 
-One JSON line for each model and number of samples, best of `--repeat` passes by ratio of time.
+One JSON line for each model and number of samples: the pass with the median ratio of time, and the
+ratios of all `--repeat` passes.
 Models are those of `benchmarks.models`, or ONNX files. Inputs are made up: images of noise, token
 ids of ragged lengths up to 128.
 """
@@ -48,8 +49,10 @@ def main() -> None:
                 passes = [
                     measured(model, samples, arguments.threads) for _ in range(arguments.repeat)
                 ]
-                best = min(passes, key=lambda row: float(row["time_ratio"]))
-                print(json.dumps({"model": Path(name).stem, **best}), flush=True)
+                passes.sort(key=lambda row: float(row["time_ratio"]))
+                row = {"model": Path(name).stem, **passes[len(passes) // 2]}
+                row["time_ratios"] = [p["time_ratio"] for p in passes]
+                print(json.dumps(row), flush=True)
 
 
 def measured(model: FloatModel, samples: int, threads: int) -> dict[str, Any]:

@@ -141,11 +141,10 @@ def _work(
         study.put("request", identity)
     try:
         found = dataclasses.replace(search(prepared, study, started), command=command)
-        publish.publish(found, prepared.model, record(prepared, found))
+        return publish.publish(found, prepared.model, record(prepared, found))
     except InputError as error:
         error.exit_code = GossamerError.exit_code  # work had begun, and what exists is kept
         raise
-    return found
 
 
 def _check_same(study: store.Study, identity: Mapping[str, Any]) -> None:

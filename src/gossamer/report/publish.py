@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 from pathlib import Path
@@ -31,26 +32,32 @@ OURS = (
 )
 
 
-def publish(result: Result, model: FloatModel, record: dict[str, Any]) -> None:
-    """Write `model/`, `recipe.yaml` and every report format; `result.json` last.
+def publish(result: Result, model: FloatModel, record: dict[str, Any]) -> Result:
+    """The result with its winner in `model/`, after that, `recipe.yaml` and reports are written.
 
-    A folder with `result.json` is therefore complete.
+    `result.json` is the last: a folder that has it is complete.
 
     Raises:
         StorageError: The disk is full or the folder vanished.
     """
     out, winner = result.out, result.winner
     if winner is not None and winner.path is not None:
+        files = dict(winner.files)
         with store.folder(out / "model") as scratch, store.told_apart(out):
             for name in winner.files:
                 shutil.copy2(out / winner.path / name, scratch / name)
             for companion in model.companions:
                 if companion.name not in winner.files:
                     shutil.copy2(companion, scratch / companion.name)
+                    files[companion.name] = sha256(companion)
         store.write_text(out / "recipe.yaml", yaml.safe_dump(record, sort_keys=False))
+        result = dataclasses.replace(
+            result, winner=dataclasses.replace(winner, path="model", files=files)
+        )
     formats: list[ReportFormat] = [plugins.load("formats", n)() for n in plugins.names("formats")]
     for member in sorted(formats, key=lambda f: f.file_name == "result.json"):
         store.write_text(out / member.file_name, member.render(result))
+    return result
 
 
 def is_ours(name: str) -> bool:

@@ -109,7 +109,8 @@ def test_files_that_were_not_kept_have_no_path_and_the_best_of_a_runtime_is_kept
     kept = {c["path"] for c in document["candidates"] if c["path"]}
 
     assert {f"candidates/{p.name}" for p in (finished / "candidates").iterdir()} == kept
-    assert document["winner"]["path"] in kept
+    assert document["winner"]["path"] == "model"
+    assert set(document["winner"]["files"]) <= {p.name for p in (finished / "model").iterdir()}
     within = [c for c in document["candidates"] if c["within_budget"] and c["status"] == "ok"]
     assert max(within, key=lambda c: c["speedup"])["path"] in kept
 

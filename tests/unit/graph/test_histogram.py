@@ -93,9 +93,9 @@ def test_quantiles_leave_the_share_outside(share: float) -> None:
 
     low, high = histogram.quantiles(share)
 
-    # to 16 bins, which hold at most 1 % here
-    assert share - 0.01 <= np.mean(x < low) <= share
-    assert share - 0.01 <= np.mean(x >= high) <= share
+    # to 16 bins, which hold at most 2 % here
+    assert share - 0.02 <= np.mean(x < low) <= share
+    assert share - 0.02 <= np.mean(x >= high) <= share
 
 
 def test_quantiles_of_a_heap_at_the_end_leave_all_of_it_inside() -> None:

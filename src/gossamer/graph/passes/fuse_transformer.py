@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+from collections.abc import Iterator
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
@@ -25,13 +26,11 @@ def fuse_transformer(model: ir.Model) -> ir.Model:
 
     Values keep their names, so ranges calibrated on the simplified graph hold for this one.
     """
-    from onnxscript.rewriter import ort_fusions, rewrite
+    from onnxscript.rewriter import rewrite
     from onnxscript.rewriter.ort_fusions import bias_gelu, erfgelu, gelu, mha, mha_scale, sdpa
     from onnxscript.rewriter.rules.common import _gemm_to_matmul_add
 
-    del ort_fusions
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _quiet():
         rewrite(model, [_gemm_to_matmul_add.gemm_to_matmul_add_rule])
         passes.ShapeInferencePass()(model)
         erfgelu.fuse_erfgelu(model)
@@ -44,6 +43,19 @@ def fuse_transformer(model: ir.Model) -> ir.Model:
     model = simplify(model)
     _keep_add_apart_from_layer_norm(model)
     return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The fusions report what they tried; that is nothing for users."""
+    logger = logging.getLogger("onnxscript")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _keep_add_apart_from_layer_norm(model: ir.Model) -> None:

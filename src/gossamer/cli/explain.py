@@ -28,11 +28,12 @@ def explain(model: str, targets: tuple[str, ...], cpu: str) -> Iterator[str]:
             yield from _candidate(result.winner)
         return
     from gossamer.run import plan
-    from gossamer.search.prepare import installed_targets
+    from gossamer.search.prepare import installed_targets, named_level
     from gossamer.sources import find
 
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         opened = find(model).open(Path(scratch))
+        cpu = named_level(cpu)
         for name in installed_targets(targets, cpu):
             found = plan(opened, name, cpu)
             yield f"{name}, right on {cpu} CPUs and better, {found.weight.bits}-bit weights"

@@ -18,7 +18,7 @@ from gossamer.errors import (
     RecipeError,
     TargetError,
 )
-from gossamer.measure.environment import environment, physical_cores
+from gossamer.measure.environment import cpu_level, environment, physical_cores
 from gossamer.measure.isolate import Isolated
 from gossamer.search.goal import MaxDrop, parse_seconds
 from gossamer.search.ladder import Rung, baseline, ladder
@@ -112,6 +112,7 @@ def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Pre
         )
     seconds = parse_seconds(request.budget)
     stated = MaxDrop.parse(request.max_drop) if request.max_drop is not None else None
+    request = dataclasses.replace(request, cpu=named_level(request.cpu))
     targets = installed_targets(request.targets, request.cpu)
     progress.stage("open the model")
     model = find(request.model).open(cache)
@@ -159,6 +160,11 @@ def check(prepared: Prepared) -> None:
     except MeasureError as error:
         raise DataError(error.needed, error.received, error.hint) from error
     prepared.task.row(outputs, label, outputs if prepared.task.needs_reference else None)
+
+
+def named_level(cpu: str) -> str:
+    """The CPU level that `cpu` stands for: `native` is this machine's own, which may lack VNNI."""
+    return cpu_level() if cpu == "native" else cpu
 
 
 def installed_targets(wanted: Sequence[str], cpu: str) -> tuple[str, ...]:

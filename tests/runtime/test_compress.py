@@ -17,6 +17,7 @@ import pytest
 
 import gossamer
 from gossamer.errors import BuildError
+from gossamer.search import trial
 from zoo import whole
 
 TRIALS = 2  # the fused float graph and one static int8 candidate
@@ -261,12 +262,12 @@ def test_where_nothing_is_faster_the_float_model_wins(
     def refuse(*_: object) -> None:
         raise BuildError("an operator that is known", "another")
 
-    run = gossamer.search.trial.run  # type: ignore[attr-defined]
+    run = trial.run
 
     def run_float_alone(model: Any, recipe: Any, *rest: Any) -> Any:
         return refuse() if recipe.graph_steps else run(model, recipe, *rest)
 
-    monkeypatch.setattr("gossamer.search.trial.run", run_float_alone)
+    monkeypatch.setattr(trial, "run", run_float_alone)
 
     result = gossamer.compress(**options, out=tmp_path / "out")
 

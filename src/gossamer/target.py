@@ -73,7 +73,6 @@ class TargetSpec:
         transparent: Operators through which Q/DQ pass unchanged (Reshape, Transpose, MaxPool …).
         hoists: Whether the Q/DQ of an input stand above the transparent operators in front of it.
         nonzero_bias: Whether a Conv with several readers needs a bias that is not all zero.
-        shares_scale: Operators whose inputs and output must have one scale.
         activation: How activations are stored.
         weight: How weights are stored on CPUs that accumulate in int32.
         dynamic: Operators that have a dynamically quantized kernel.
@@ -92,7 +91,6 @@ class TargetSpec:
     transparent: tuple[str, ...] = ()
     hoists: bool = False
     nonzero_bias: bool = False
-    shares_scale: tuple[str, ...] = ()
     activation: QuantSpec = field(default_factory=QuantSpec)
     weight: QuantSpec = field(
         default_factory=lambda: QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gossamer.cli.memory import PeakMemory
+from gossamer.memory import PeakMemory
 from gossamer.progress import Progress, Silent
 from gossamer.report import words
 from gossamer.report.markup import printable

@@ -22,8 +22,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from gossamer import store
 from gossamer.errors import CalibrationError
+from gossamer.frames import Channel
 from gossamer.graph import taps
-from gossamer.graph.calibrate_child import receive, send
 from gossamer.progress import Silent
 from gossamer.statistics import Statistics, TensorStatistics
 
@@ -250,10 +250,12 @@ class _Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=told,
+                bufsize=0,
             )
         assert self._process.stdin is not None  # for the type checker: both are PIPE
         assert self._process.stdout is not None
-        self._requests, self._replies = self._process.stdin, self._process.stdout
+        self._pipes = self._process.stdin, self._process.stdout
+        self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
         try:
             self.ask(self._open)
         except BaseException:
@@ -265,9 +267,8 @@ class _Child:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        for pipe in (self._requests, self._replies):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
+        for pipe in self._pipes:
+            pipe.close()
 
     def run(self, feed: Feed, index: int) -> None:
         """Run one sample."""
@@ -284,18 +285,16 @@ class _Child:
             CalibrationError: The child refused, or is gone.
         """
         try:
-            send(self._requests, request, arrays or {})
-            reply = receive(self._replies)
-        except BrokenPipeError:
-            reply = None
-        if reply is None:
+            self._channel.send(request, arrays or {}, None)
+            reply, results = self._channel.receive(None)
+        except EOFError:
             code = self._process.wait()
             told = self._told.read_text(encoding="utf-8", errors="replace")[-TAIL_BYTES:].strip()
             raise CalibrationError(
                 "a calibration process that stays alive",
                 f"one that ended with code {code}",
                 f"{'Out of memory? ' if code == -9 else ''}It wrote: {told or 'nothing'}",
-            )
-        if "error" in reply[0]:
-            raise CalibrationError(*reply[0]["error"])
-        return reply
+            ) from None
+        if "error" in reply:
+            raise CalibrationError(*reply["error"])
+        return reply, results

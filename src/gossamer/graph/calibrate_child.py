@@ -1,24 +1,22 @@
 """The process that calibrates: `python -m gossamer.graph.calibrate_child`, see `calibrate`.
 
-It runs one model, tapped or plain, and keeps nothing but statistics. Requests come on stdin and
-replies go to stdout as frames: the length of a JSON text, the text
-`{"header": {...}, "arrays": [[name, dtype, shape], ...]}`, then the bytes of the arrays.
+It runs one model, tapped or plain, and keeps nothing but statistics. It answers one frame on stdin
+with one frame on stdout.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import os
-import struct
-import sys
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gossamer.errors import CalibrationError
+from gossamer.frames import Channel
 from gossamer.graph._histogram import Histogram
+from gossamer.memory import peak_rss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
     from gossamer.runtime import Feed
 
-LENGTH = struct.Struct("<Q")
 LOUD = 2.5e-4  # share of all elements at either end that is told one by one
 BUFFER = 1 << 21  # elements of all values that wait to be counted, 8 MiB
 CAUTION = 16  # runs before which a single loud sample could set the thresholds too high
@@ -36,50 +33,19 @@ MAX_START = 97  # samples begin at an element below this
 
 def main() -> None:
     """Serve until stdin ends."""
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    requests, replies = os.dup(0), os.dup(1)
     os.dup2(2, 1)  # whatever a library prints cannot fall into a frame
-    model = Model()
-    while frame := receive(requests):
-        header, arrays = frame
-        try:
-            reply, results = model.answer(header, arrays)
-        except CalibrationError as error:
-            reply, results = {"error": [error.needed, error.received, error.hint]}, {}
-        except Exception as error:  # whatever it is, the parent raises it
-            reply, results = {"error": ["a model that runs", str(error).strip(), ""]}, {}
-        send(replies, reply, results)
-
-
-def send(
-    stream: IO[bytes], header: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]
-) -> None:
-    """Write one frame."""
-    whole = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
-    layout = [[name, x.dtype.str, x.shape] for name, x in whole.items()]
-    text = json.dumps({"header": header, "arrays": layout}).encode()
-    stream.write(LENGTH.pack(len(text)) + text)
-    for x in whole.values():
-        stream.write(x.reshape(-1).view(np.uint8).data)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> tuple[dict[str, Any], Feed] | None:
-    """Header and arrays of the next frame, None at the end."""
-    prefix = stream.read(LENGTH.size)
-    if len(prefix) < LENGTH.size:
-        return None
-    document = json.loads(stream.read(LENGTH.unpack(prefix)[0]))
-    arrays = {}
-    for name, dtype, shape in document["arrays"]:
-        x = np.empty(shape, np.dtype(dtype))
-        rest = x.reshape(-1).view(np.uint8).data
-        while rest:
-            count = stream.readinto(rest)  # type: ignore[attr-defined]
-            if not count:
-                return None
-            rest = rest[count:]
-        arrays[name] = x
-    return document["header"], arrays
+    channel, model = Channel(requests, replies), Model()
+    with contextlib.suppress(EOFError):
+        while True:
+            header, arrays = channel.receive(None)
+            try:
+                reply, results = model.answer(header, arrays)
+            except CalibrationError as error:
+                reply, results = {"error": [error.needed, error.received, error.hint]}, {}
+            except Exception as error:  # whatever it is, the parent raises it
+                reply, results = {"error": ["a model that runs", str(error).strip(), ""]}, {}
+            channel.send(reply, results, None)
 
 
 class Model:
@@ -273,21 +239,6 @@ class Observed:
             f"{what} with calibration sample {run}",
             "Look at that sample, or leave the nodes around this value in float.",
         )
-
-
-def peak_rss(status: Path = Path("/proc/self/status")) -> int:
-    """Largest resident memory that this process ever had, in bytes.
-
-    VmHWM belongs to this program alone; ru_maxrss survives fork and exec on Linux.
-    """
-    if status.exists():
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from gossamer.graph.match import (
     sole_consumer,
     tail,
 )
-from gossamer.graph.refuse import Refusal, averages_image, refusal, weight_axis
+from gossamer.graph.refuse import Refusal, refusal, weight_axis
 from gossamer.plan import Decision, Plan, Reason
 from gossamer.target import OpRule, TargetSpec
 
@@ -276,8 +276,6 @@ def _pass_through(node: ir.Node, source: ir.Value, state: _State) -> None:
 
 def _follows(node: ir.Node, inputs: tuple[ir.Value, ...], state: _State) -> bool:
     """All operands int8; for two-operand nodes, one made in int8 and one read in int8 anyway."""
-    if node.op_type == "ReduceMean" and not averages_image(node):
-        return False
     if node.op_type not in ELEMENTWISE:
         return all(v in state.made for v in inputs)
     made = [v in state.made for v in inputs]
@@ -292,8 +290,6 @@ def _follow(node: ir.Node, inputs: tuple[ir.Value, ...], state: _State) -> None:
         behind = Tail(nodes=(), residuals=(), output=node.outputs[0])
     state.fused |= dict.fromkeys(behind.nodes, name)
     state.made.add(behind.output)
-    if node.op_type in target.shares_scale:
-        state.shared.append(tuple(v.name or "" for v in (*inputs, behind.output)))
     state.decide(
         node,
         reason=Reason.QUANTIZED,

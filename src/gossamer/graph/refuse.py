@@ -67,23 +67,9 @@ def feeds_log(node: ir.Node) -> bool:
 
 
 def _weightless(node: ir.Node) -> Refusal | None:
-    if node.op_type == "ReduceMean" and not averages_image(node):
-        return Reason.NO_RULE, "a mean over other axes than height and width"
     if node.op_type == "Add" and len(activations(node)) < 2:
         return Reason.NO_RULE, "one operand is a constant or both are one value"
     return None
-
-
-def averages_image(node: ir.Node) -> bool:
-    """Whether a ReduceMean is a global average over the last two axes of `[n, c, h, w]`."""
-    value = node.inputs[0]
-    if value is None or value.shape is None or len(value.shape) != 4:
-        return False
-    axes = node.attributes.get_ints("axes", None)
-    if axes is None and len(node.inputs) > 1:
-        tensor = constant(node.inputs[1])
-        axes = None if tensor is None else tensor.numpy().ravel().tolist()
-    return axes is not None and sorted(int(a) % 4 for a in axes) == [2, 3]
 
 
 def _odd(node: ir.Node, shape: tuple[int, ...]) -> Refusal | None:

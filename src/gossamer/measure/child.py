@@ -17,7 +17,8 @@ import numpy as np
 
 from gossamer import plugins
 from gossamer.errors import GossamerError, MeasureError
-from gossamer.measure.frames import Channel
+from gossamer.frames import Channel
+from gossamer.memory import peak_rss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,23 +103,6 @@ def timed(session: Session, feed: Feed, calls: int, seconds: float) -> NDArray[n
     finally:
         gc.enable()
     return np.asarray(taken, np.float64) / 1e9
-
-
-def peak_rss(status: Path = Path("/proc/self/status")) -> int:
-    """Largest resident memory that this process ever had, in bytes.
-
-    VmHWM belongs to this program alone; ru_maxrss, the second best, survives fork and exec on
-    Linux, so that there it can be the peak of the process that started this one.
-    """
-    if status.exists():
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _own_pipes() -> tuple[int, int]:

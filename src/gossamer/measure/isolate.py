@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gossamer import errors
 from gossamer.errors import BuildError, GossamerError, MeasureError
+from gossamer.frames import Channel
 from gossamer.measure.environment import usable_cpus
-from gossamer.measure.frames import Channel
 from gossamer.source import TensorType
 
 if TYPE_CHECKING:

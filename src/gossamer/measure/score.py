@@ -10,7 +10,7 @@ import numpy as np
 
 from gossamer import store
 from gossamer.errors import MeasureError, StorageError
-from gossamer.measure.frames import decode, encode
+from gossamer.frames import decode, encode
 from gossamer.measurement import ScoreRows
 from gossamer.progress import Progress, Silent
 

@@ -47,7 +47,7 @@ OPENVINO_CPU = TargetSpec(
             evidence="the Conv adds the other operand in; in float ResNet-50 takes 28 % longer",
         ),
         OpRule(
-            ops=("GlobalAveragePool", "AveragePool", "ReduceMean"),
+            ops=("GlobalAveragePool", "AveragePool"),
             output="float",
             evidence="reads int8; up to 1 % faster",
         ),
@@ -59,7 +59,7 @@ OPENVINO_CPU = TargetSpec(
     hoists=True,
     nonzero_bias=True,
     float_types=("bf16",),
-    transforms=("plain-attention",),
+    transforms=("plain-attention", "channels-last"),
     cpus=(("portable", 7), ("avx2", 7), ("avx512", 7), ("vnni", 8), ("amx", 8), ("native", 8)),
     evidence=(
         "A pair above Slice and Pad serves all readers (ResNet-20: 9 %). An int8 Conv whose bias "

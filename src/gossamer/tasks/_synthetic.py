@@ -58,7 +58,8 @@ class Synthetic(Samples):
             DataError: An input of unknown rank, or one that does not take numbers.
         """
         whole = [t.name for t in model.inputs if dtype_of(t).kind in "iu"]
-        tables = _table_sizes(model.path, whole) if whole else {}
+        is_readable = model.path.suffix == ".onnx"
+        tables = _table_sizes(model.path, whole) if whole and is_readable else {}
         length = min(length, max_positions(model) or length)
         return cls(
             inputs=model.inputs,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gossamer.cli.memory import PeakMemory, resident_bytes
 from gossamer.cli.progress import NOTES, SHOWN, Terminal, watch
+from gossamer.memory import PeakMemory, resident_bytes
 from gossamer.progress import Progress, Silent
 from zoo.results import measured, sample
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx_ir.passes.common import ShapeInferencePass
 
+from gossamer.graph.passes.channels_last import channels_last
 from gossamer.graph.passes.fuse_transformer import fuse_transformer
 from gossamer.graph.passes.plain_attention import plain_attention
 from zoo.placed import agreement, graph
@@ -102,3 +104,45 @@ def test_erf_gelu_becomes_one_operator() -> None:
     fused = fuse_transformer(ir.from_proto(ir.to_proto(model)))
     assert [n.op_type for n in fused.graph] == ["MatMul", "Gelu"]
     assert agreement(model, fused) > 80
+
+
+def convnext(end: str = "z = Relu(s)") -> ir.Model:
+    """Two blocks that normalise channels-last and add channels-first."""
+
+    def block(i: int, source: str) -> str:
+        return f"""c{i} = Conv <group = 8, pads = [1, 1, 1, 1]> ({source}, k)
+        t{i} = Transpose <perm = [0, 2, 3, 1]> (c{i})
+        n{i} = LayerNormalization <axis = -1> (t{i}, g, b)  m{i} = MatMul(n{i}, w)
+        f{i} = Transpose <perm = [0, 3, 1, 2]> (m{i})
+        """
+
+    return graph(
+        f"""(float[1, 8, 6, 6] x) => (float[1, 8, 6, 6] z) {{
+        {block(1, "x")} r = Add(x, f1)  {block(2, "r")} s = Add(f2, r)  {end} }}""",
+        k=(8, 1, 3, 3), g=(8,), b=(8,), w=(8, 8),
+    )  # fmt: skip
+
+
+def test_blocks_add_channels_last_and_normalise_rows_of_pixels() -> None:
+    model = convnext()
+    last = channels_last(shaped(model))
+    norms = [n for n in shaped(last).graph if n.op_type == "LayerNormalization"]
+    turns = [n for n in last.graph if n.op_type == "Transpose"]
+    assert [len(n.inputs[0].shape) for n in norms] == [3, 3]  # type: ignore[arg-type, union-attr]
+    # one of x, then two for each convolution but the first, and one at the end
+    assert len(turns) == 5
+    assert {"r", "s", "n1", "n2"} <= {v.name for n in last.graph for v in n.outputs}
+    assert agreement(model, last) > 100
+
+
+def test_an_output_of_the_graph_keeps_its_axes() -> None:
+    model = convnext("z = Identity(x)")
+    model.graph.outputs[0] = next(v for n in model.graph for v in n.outputs if v.name == "s")
+    last = channels_last(shaped(model))
+    assert agreement(model, last) > 100
+
+
+def shaped(model: ir.Model) -> ir.Model:
+    copy = ir.from_proto(ir.to_proto(model))
+    ShapeInferencePass()(copy)
+    return copy

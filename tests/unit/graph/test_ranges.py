@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gossamer.errors import RecipeError
@@ -103,6 +103,7 @@ def test_moving_average_weighs_later_samples_more() -> None:
     shift=st.floats(-3, 3),
     rectified=st.booleans(),
 )
+@example(seed=49, p=98.09375, shift=2.0, rectified=False)  # in front of empty bins
 def test_percentile_is_the_quantile_of_the_values_to_a_bin(
     seed: int, p: float, shift: float, rectified: bool
 ) -> None:

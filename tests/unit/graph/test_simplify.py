@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from gossamer.graph.passes.simplify import simplify
 from zoo.placed import agreement, conv_relu_conv, graph
@@ -38,3 +39,59 @@ def test_every_node_gets_a_name_of_its_own() -> None:
     for node in model.graph:
         node.name = "same"
     assert len({n.name for n in simplify(model).graph}) == 3
+
+
+@pytest.mark.parametrize("bias", ["", "a = Add(p, b)"], ids=["without bias", "with bias"])
+@pytest.mark.parametrize("size", [(6,), (1, 1, 6), ()], ids=["row", "rank 3", "one number"])
+def test_a_scale_behind_a_linear_layer_goes_into_its_weight(
+    bias: str, size: tuple[int, ...]
+) -> None:
+    model = graph(
+        f"""(float[1, 3, 8] x) => (float[1, 3, 6] y) {{ p = MatMul(x, w)  {bias}
+        m = Mul(c, {"a" if bias else "p"})  y = Relu(m) }}""",
+        w=(8, 6), c=np.array(np.linspace(0.5, 2, int(np.prod(size))), np.float32).reshape(size),
+        **({"b": (6,)} if bias else {}),
+    )  # fmt: skip
+    simple = simplify(_copy(model))
+    assert "Mul" not in [n.op_type for n in simple.graph]
+    assert "m" in [n.outputs[0].name for n in simple.graph]
+    assert agreement(model, simple) > 100
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("p = MatMul(x, w)  m = Mul(p, c)  y = Add(m, p)", (6,)),
+        ("p = Relu(x)  m = Mul(p, c)  y = MatMul(m, w)", (8,)),
+        ("p = MatMul(x, w)  m = Mul(p, c)  y = Relu(m)", (3, 1)),
+    ],
+    ids=["read twice", "not linear", "another axis"],
+)
+def test_other_scales_stay(text: str, shape: tuple[int, ...]) -> None:
+    model = graph(
+        f"(float[1, 3, 8] x) => (float[1, 3, 6] y) {{ {text} }}",
+        w=(8, 6), c=shape,
+    )  # fmt: skip
+    simple = simplify(_copy(model))
+    assert "Mul" in [n.op_type for n in simple.graph]
+    assert agreement(model, simple) > 100
+
+
+@pytest.mark.parametrize(("keep", "shape"), [(1, "1, 4, 1, 1"), (0, "1, 4")])
+def test_the_mean_of_an_image_becomes_a_pool(keep: int, shape: str) -> None:
+    model = graph(
+        f"""(float[1, 4, 8, 8] x) => (float[{shape}] y) {{
+        y = ReduceMean <keepdims = {keep}> (x, axes) }}""",
+        axes=np.array([-1, 2]),
+    )
+    simple = simplify(_copy(model))
+    assert simple.graph.node(0).op_type == "GlobalAveragePool"
+    assert agreement(model, simple) > 100
+
+
+def test_the_mean_over_tokens_stays() -> None:
+    model = graph(
+        "(float[1, 4, 8, 8] x) => (float[1, 1, 8, 8] y) { y = ReduceMean(x, axes) }",
+        axes=np.array([1]),
+    )
+    assert simplify(model).graph.node(0).op_type == "ReduceMean"

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from gossamer.errors import BuildError, MeasureError, RecipeError
-from gossamer.measure.child import peak_rss
 from gossamer.measure.isolate import Isolated
+from gossamer.memory import peak_rss
 from zoo import runnable
 
 ENDLESS = 10**15

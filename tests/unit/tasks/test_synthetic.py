@@ -65,6 +65,15 @@ def test_an_index_stays_inside_the_table_that_it_looks_up(embedding: Path) -> No
     assert feed["ids"].dtype == np.int64
 
 
+def test_files_that_are_not_onnx_show_no_tables(tmp_path: Path) -> None:
+    path = tmp_path / "model.xml"
+    path.write_text("<net/>")
+
+    feed = made_up(model(tensor("ids", 1, "sequence", dtype="int64"), path=path)).feed(0)
+
+    assert 0 <= feed["ids"].min() <= feed["ids"].max() < 100
+
+
 def test_masks_types_and_positions_are_told_by_their_names(embedding: Path) -> None:
     names = ("attention_mask", "token_type_ids", "position_ids")
     inputs = [tensor(n, "batch", "sequence", dtype="int64") for n in names]

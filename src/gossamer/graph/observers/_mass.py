@@ -42,9 +42,15 @@ def cumulated_magnitudes(
 
 
 def quantile(edges: NDArray[np.float64], mass: NDArray[np.float64], share: float) -> float:
-    """Where `mass`, linear between edges, first reaches `share`."""
-    rises = np.concatenate([[True], np.diff(mass) > 0.0])
-    return float(np.interp(share, mass[rises], edges[rises]))
+    """Where `mass`, linear within each bin, first reaches `share`; the last edge if it never does.
+
+    Between two elements that lie far apart this is in the bin of one, not in the empty ones.
+    """
+    i = min(int(np.searchsorted(mass, share)), len(mass) - 1)  # the right edge of that bin
+    if i == 0:
+        return float(edges[0])
+    rest = (mass[i] - share) / max(mass[i] - mass[i - 1], np.finfo(np.float64).tiny)
+    return float(edges[i] - max(rest, 0.0) * (edges[i] - edges[i - 1]))
 
 
 def plateau(values: NDArray[np.float64], errors: NDArray[np.float64], slack: float) -> float:

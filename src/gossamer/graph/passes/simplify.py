@@ -7,6 +7,9 @@ import logging
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from gossamer.graph.passes.fold_scale import fold_scale
+from gossamer.graph.passes.pool_averages import pool_averages
+
 logger = logging.getLogger(__name__)
 
 LARGEST_FOLDED = 1 << 26  # elements; transposed weights of real layers are folded, tables are not
@@ -15,8 +18,8 @@ LARGEST_FOLDED = 1 << 26  # elements; transposed weights of real layers are fold
 def simplify(model: ir.Model) -> ir.Model:
     """`model` (edited in place) with constants, identities and BatchNorms folded, names unique.
 
-    Constant weights that were transposed or cast at run time become initializers. Shape inference
-    is used where it succeeds and never required.
+    Constant weights that were transposed, cast or scaled at run time become initializers. Shape
+    inference is used where it succeeds and never required.
     """
     from onnxscript import optimizer
     from onnxscript.rewriter import rewrite
@@ -32,4 +35,6 @@ def simplify(model: ir.Model) -> ir.Model:
     passes.DeduplicateInitializersPass()(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.NameFixPass()(model)
+    model = pool_averages(fold_scale(model))
+    passes.RemoveUnusedNodesPass()(model)
     return model

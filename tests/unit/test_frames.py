@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gossamer.errors import MeasureError
-from gossamer.measure.frames import Channel, decode, encode
+from gossamer.frames import Channel, decode, encode
 
 ARRAYS = {
     "float": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3),

@@ -27,6 +27,19 @@ class PeakMemory:
         return self._bytes
 
 
+def peak_rss(status: Path = PROC / "self/status") -> int:
+    """Largest resident memory that this process ever had, in bytes.
+
+    VmHWM belongs to this program alone; ru_maxrss, the second best, survives fork and exec on
+    Linux, so that there it can be the peak of the process that started this one.
+    """
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return _kernel_peaks()[0]
+
+
 def resident_bytes(root: int, proc: Path = PROC) -> int:
     """Resident memory of a process and everything below it now; 0 where there is no /proc."""
     parents: dict[int, int] = {}

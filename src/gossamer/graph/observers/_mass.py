@@ -41,16 +41,25 @@ def cumulated_magnitudes(
     return edges, share
 
 
-def quantile(edges: NDArray[np.float64], mass: NDArray[np.float64], share: float) -> float:
-    """Where `mass`, linear within each bin, first reaches `share`; the last edge if it never does.
+def quantile(
+    edges: NDArray[np.float64], mass: NDArray[np.float64], share: float, elements: int
+) -> float:
+    """The value below which `share` of `elements` lie, linear between neighbours (Hazen).
 
-    Between two elements that lie far apart this is in the bin of one, not in the empty ones.
+    The elements of a bin lie at equal distances in it. So a quantile between two elements that are
+    far apart moves from one to the other with `share`, and does not jump over the empty bins.
     """
-    i = min(int(np.searchsorted(mass, share)), len(mass) - 1)  # the right edge of that bin
-    if i == 0:
+    sizes = np.diff(mass)
+    filled = np.flatnonzero(sizes > 0.0)
+    if not filled.size:
         return float(edges[0])
-    rest = (mass[i] - share) / max(mass[i] - mass[i - 1], np.finfo(np.float64).tiny)
-    return float(edges[i] - max(rest, 0.0) * (edges[i] - edges[i - 1]))
+    half = np.minimum(0.5 / elements, sizes[filled] / 2.0)  # the middle of the outermost elements
+    inset = np.diff(edges)[filled] * half / sizes[filled]
+    shares = np.stack([mass[filled] + half, mass[filled + 1] - half], axis=1).ravel()
+    values = np.stack([edges[filled] + inset, edges[filled + 1] - inset], axis=1).ravel()
+    shares, values = np.pad(shares, 1, constant_values=(0.0, 1.0)), np.pad(values, 1)
+    values[0], values[-1] = edges[filled[0]], edges[filled[-1] + 1]
+    return float(np.interp(share, shares, values))
 
 
 def plateau(values: NDArray[np.float64], errors: NDArray[np.float64], slack: float) -> float:

@@ -29,11 +29,12 @@ class Percentile(RangeRule):
 
     def range(self, statistics: TensorStatistics, *, symmetric: bool) -> tuple[float, float]:
         """(low, high) with low <= 0 <= high, never wider than the observed extremes and 0."""
-        share = self.p / 100.0
+        share, count = self.p / 100.0, max(int(statistics.counts.sum()), 1)
         if symmetric:
-            reach = quantile(*cumulated_magnitudes(statistics, len(statistics.counts)), share)
+            edges, mass = cumulated_magnitudes(statistics, len(statistics.counts))
+            reach = quantile(edges, mass, share, count)
             return within(statistics, -reach, reach)
         edges, mass = statistics.edges, cumulated(statistics)
-        low = quantile(edges, mass, (1.0 - share) / 2.0)
-        high = quantile(edges, mass, (1.0 + share) / 2.0)
+        low = quantile(edges, mass, (1.0 - share) / 2.0, count)
+        high = quantile(edges, mass, (1.0 + share) / 2.0, count)
         return within(statistics, low, high)

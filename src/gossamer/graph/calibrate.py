@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.runtime import Feed
 
-REFERENCE = 8  # every 8th sample also runs plainly, which tells what calibration costs
+# so many samples, or every 8th, also run plainly afterwards: what calibration costs beside that
+REFERENCES, REFERENCE_STEP = 16, 8
 PLAIN, TAPPED, WEIGHTS = "plain.onnx", "tapped.onnx", "weights.bin"
 TAIL_BYTES = 2000
 
@@ -52,8 +53,8 @@ def collect(  # noqa: PLR0913 - four of them are options
     (0.025 % on either side, about) are counted one by one, the rest by a strided sample.
 
     `seconds` is the wall time of this function without making the feeds and without the plain
-    reference: every 8th sample, run through the unchanged model in a second child. Memory is
-    that of the two children.
+    reference: some of the samples, run through the unchanged model in a second child, one right
+    after the other. Memory is that of the two children.
 
     Args:
         model: A float model of opset 18 or newer that ONNX Runtime can run.
@@ -79,17 +80,25 @@ def collect(  # noqa: PLR0913 - four of them are options
         folder = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="gossamer-")))
         found = _write(model, values, first, samples, folder)
         options = {"op": "open", "threads": threads, "seed": seed}
-        tapped = scope.enter_context(_Child(folder / TAPPED, options, found))
-        with clock.pause():
-            plain = scope.enter_context(_Child(folder / PLAIN, options, ()))
-        for _ in _fed(itertools.chain((first,), stream), tapped, plain, clock):
-            watcher.advance()
-        header, arrays = tapped.ask({"op": "finish"})
-        plain_rss = plain.ask({"op": "finish"})[0]["peak_rss_bytes"]
+        references: dict[int, Feed] = {}
+        step = max(REFERENCE_STEP, -(-samples // REFERENCES))
+        with _Child(folder / TAPPED, options, found) as tapped:
+            for i, feed in enumerate(itertools.chain((first,), stream)):
+                tapped.run(_checked(feed, i), i)
+                if i % step == 0:
+                    references[i] = feed
+                watcher.advance()
+            header, arrays = tapped.ask({"op": "finish"})
+        tensors = dict(_tensors(found, header["edges"], arrays))
+        seconds = clock.seconds()
+        with _Child(folder / PLAIN, options, ()) as plain:
+            for i, feed in references.items():
+                plain.run(feed, i)
+            plain_rss = plain.ask({"op": "finish"})[0]["peak_rss_bytes"]
     return Statistics(
-        tensors=dict(_tensors(found, header["edges"], arrays)),
+        tensors=tensors,
         samples=len(tapped.taken),
-        seconds=clock.seconds(),
+        seconds=seconds,
         plain_seconds=_plain_seconds(tapped, plain),
         peak_rss_bytes=header["peak_rss_bytes"],
         plain_rss_bytes=plain_rss,
@@ -135,16 +144,6 @@ def _write(
         found = taps.tap(copy, values, samples, dimensions)
         ir.save(copy, folder / TAPPED)
     return found
-
-
-def _fed(stream: Iterator[Feed], tapped: _Child, plain: _Child, clock: _Clock) -> Iterator[int]:
-    """The number of each sample after it ran."""
-    for i, feed in enumerate(stream):
-        tapped.run(_checked(feed, i), i)
-        if i % REFERENCE == 0:
-            with clock.pause():
-                plain.run(feed, i)
-        yield i
 
 
 def _checked(feed: Feed | None, index: int) -> Feed:

@@ -115,8 +115,9 @@ def interleave(
     """Latencies of sessions that take turns, so that what disturbs one disturbs all.
 
     Each is warmed up first. Then rounds follow, in which every session runs one block of calls
-    (3 calls or 20 ms, whichever is more); the order rotates from round to round. Rounds end when
-    there are 12 and every session was timed for `seconds`. Block i of all sessions is of round i.
+    (3 calls or 20 ms, whichever is more) and comes to rest; the order rotates from round to round.
+    Rounds end when there are 12 and every session was timed for `seconds`. Block i of all sessions
+    is of round i.
 
     Raises:
         MeasureError: A session refuses its feed, crashes or takes too long.

@@ -7,6 +7,7 @@ import importlib
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,6 +163,7 @@ def test_a_row_shows_what_was_measured(load: Load) -> None:
     }
     row = {
         "name": "resnet20",
+        "judge": "resnet20",
         "entries": [{"score": {"metric": "top1"}}],
         "comparison": {"overall": both, "ort": both},
         "environment": {"cpu": "a CPU", "threads": 2, "versions": {"onnxruntime": "1.31.1"}},
@@ -174,3 +176,21 @@ def test_a_row_shows_what_was_measured(load: Load) -> None:
         "| 1 (none beats float32) | – |"
     ) in text
     assert "Measured on a CPU, 2 threads, onnxruntime 1.31.1." in text
+    assert "Geometric mean" not in text
+
+
+def test_the_geometric_mean_is_over_models_with_random_weights(load: Load) -> None:
+    def row(judge: str, speedup: float) -> Any:
+        cell = {"runtime": "ort", "score": 1.0, "who": "float32", "ms": 1.0, "speedup": speedup}
+        both = dict.fromkeys(("ours", "float", "peer"), cell | {"speedup_interval": [1, 9]})
+        return {
+            "name": judge,
+            "judge": judge,
+            "entries": [{"score": {"metric": "fidelity"}}],
+            "comparison": dict.fromkeys(("overall", "ort", "openvino"), both),
+            "environment": {"cpu": "a CPU", "threads": 2, "versions": {}},
+        }
+
+    text = load("table").render([row("fidelity", 2.0), row("fidelity", 8.0), row("real", 100.0)])
+
+    assert "over 2 of the models with random weights: 4.00 times as fast as the best flo" in text

@@ -93,6 +93,14 @@ def counting_feed(turns: int) -> Feed:
     return {"turns": np.array(turns, np.int64), "x": np.ones(8, np.float32)}
 
 
+def multiplying(folder: Path) -> Path:
+    """A product that is large enough for several threads."""
+    return _written(
+        folder / "multiplying.onnx",
+        "g (float[256, 256] x) => (float[256, 256] y) { y = MatMul(x, x) }",
+    )
+
+
 def allocating(folder: Path) -> Path:
     """The sum of `size` ones, which lie in memory for it."""
     return _written(

@@ -80,21 +80,14 @@ def collect(  # noqa: PLR0913 - four of them are options
         folder = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="gossamer-")))
         found = _write(model, values, first, samples, folder)
         options = {"op": "open", "threads": threads, "seed": seed}
-        references: dict[int, Feed] = {}
         step = max(REFERENCE_STEP, -(-samples // REFERENCES))
         with _Child(folder / TAPPED, options, found) as tapped:
-            for i, feed in enumerate(itertools.chain((first,), stream)):
-                tapped.run(_checked(feed, i), i)
-                if i % step == 0:
-                    references[i] = feed
-                watcher.advance()
+            references = _run_tapped(tapped, itertools.chain((first,), stream), step, watcher)
             header, arrays = tapped.ask({"op": "finish"})
         tensors = dict(_tensors(found, header["edges"], arrays))
         seconds = clock.seconds()
         with _Child(folder / PLAIN, options, ()) as plain:
-            for i, feed in references.items():
-                plain.run(feed, i)
-            plain_rss = plain.ask({"op": "finish"})[0]["peak_rss_bytes"]
+            plain_rss = _run_plainly(plain, references)
     return Statistics(
         tensors=tensors,
         samples=len(tapped.taken),
@@ -144,6 +137,26 @@ def _write(
         found = taps.tap(copy, values, samples, dimensions)
         ir.save(copy, folder / TAPPED)
     return found
+
+
+def _run_tapped(
+    tapped: _Child, stream: Iterator[Feed], step: int, watcher: Progress
+) -> dict[int, Feed]:
+    """Every `step`-th sample by its number, after all of them ran."""
+    references = {}
+    for i, feed in enumerate(stream):
+        tapped.run(_checked(feed, i), i)
+        if i % step == 0:
+            references[i] = feed
+        watcher.advance()
+    return references
+
+
+def _run_plainly(plain: _Child, references: Mapping[int, Feed]) -> int:
+    """Peak memory of the child, which ran these samples and noted how long each took."""
+    for i, feed in references.items():
+        plain.run(feed, i)
+    return int(plain.ask({"op": "finish"})[0]["peak_rss_bytes"])
 
 
 def _checked(feed: Feed | None, index: int) -> Feed:

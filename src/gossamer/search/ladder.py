@@ -77,9 +77,8 @@ def _float(spec: TargetSpec, cpu: str, flags: tuple[str, ...], seed: int) -> lis
         rungs.append(Rung(label="float32 fused", recipe=recipe, placement=f"{spec.name} fused"))
     for dtype in spec.float_types:
         if set(HALF_FLAGS.get(dtype, ())) & set(flags):
-            recipe = Recipe(
-                target=spec.name, cpu=cpu, graph_steps=(ToHalf(dtype=dtype),), seed=seed
-            )
+            steps = (Simplify(), Fuse(), ToHalf(dtype=dtype))
+            recipe = Recipe(target=spec.name, cpu=cpu, graph_steps=steps, seed=seed)
             rungs.append(Rung(label=dtype, recipe=recipe, placement=f"{spec.name} {dtype}"))
     return rungs
 

@@ -119,7 +119,11 @@ class _Observed:
 
 
 def _climb(trials: Trials, rungs: list[Rung], observed: Lookup, limits: Limits) -> None:
-    """Try every rung; skip what cannot be faster than what is within the budget already."""
+    """Try every rung; skip what cannot be faster than what is within the budget already.
+
+    A candidate that uses up most of the budget lets the other range rules of its kernels be tried:
+    other data would show a part of such candidates outside the budget.
+    """
     met: set[str] = set()
     for rung in rungs:
         if rung.placement in met:
@@ -128,7 +132,7 @@ def _climb(trials: Trials, rungs: list[Rung], observed: Lookup, limits: Limits) 
             trials.skip(rung, why)
         else:
             found = trials.evaluate(rung, observed)
-            if found.within_budget:
+            if found.within_budget and trials.has_room(found):
                 met.add(rung.placement)
         trials.trial.progress.advance()
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 REFUSALS = (BuildError, CalibrationError, MeasureError, PlanError, TargetError)
 SECONDS_PER_SESSION = 0.6
 SCORING_SHARE = 0.04  # of the time budget that scoring one candidate may take
+ROOM = 0.5
 FEWEST_ROWS, MOST_ROWS = 256, 2000
 
 
@@ -206,6 +207,11 @@ class Trials:
                 found = _failed(rung, str(error) if told else f"{type(error).__name__}: {error}")
                 store.remove(self.trial.out / "candidates" / identity)
         return self.keep(found)
+
+    def has_room(self, candidate: Candidate) -> bool:
+        """Whether a candidate loses no more than half of what the budget allows."""
+        allowed = self.trial.max_drop.allowed(self.baseline.score or 0.0)
+        return (candidate.drop or 0.0) <= ROOM * allowed
 
     def skip(self, rung: Rung, reason: str) -> Candidate:
         """A candidate that is not tried, with the reason."""

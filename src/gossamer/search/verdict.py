@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def best(trials: Trials) -> Candidate:
-    """The fastest candidate within the budget that is faster than noise explains, else float."""
+    """The fastest candidate within the budget that is faster than noise explains, else float.
+
+    Of those that run the same kernels and differ in numbers only, the most accurate.
+    """
     fast = [
         c
         for c in trials.candidates.values()
@@ -30,7 +33,23 @@ def best(trials: Trials) -> Candidate:
         and c.path is not None
         and c.speedup_interval[0] > 1.0 + (c.noise_floor or 0.0)
     ]
-    return max(fast, key=lambda c: c.speedup or 0.0) if fast else trials.baseline
+    return _fastest(fast) if fast else trials.baseline
+
+
+def _fastest(candidates: list[Candidate]) -> Candidate:
+    first = max(candidates, key=lambda c: c.speedup or 0.0)
+    equals = [c for c in candidates if _kernels(c) == _kernels(first)]
+    return min(equals, key=lambda c: (c.drop or 0.0, -(c.speedup or 0.0)))
+
+
+def _kernels(candidate: Candidate) -> str:
+    """What its recipe says apart from the rule for ranges: the same text, the same kernels."""
+    steps = [
+        (name, {k: v for k, v in fields.items() if k != "ranges"})
+        for step in candidate.recipe.get("graph-steps", ())
+        for name, fields in step.items()
+    ]
+    return repr((candidate.target, candidate.recipe.get("precision"), steps))
 
 
 def kept(trials: Trials, winner: Candidate) -> set[str]:
@@ -43,7 +62,7 @@ def kept(trials: Trials, winner: Candidate) -> set[str]:
             if c.runtime == runtime and c.within_budget and c.path is not None
         ]
         if within:
-            keep.add(max(within, key=lambda c: c.speedup or 0.0).id)
+            keep.add(_fastest(within).id)
     return keep
 
 

@@ -77,6 +77,14 @@ def test_other_scales_stay(text: str, shape: tuple[int, ...]) -> None:
     assert agreement(model, simple) > 100
 
 
+def test_a_scale_that_adds_an_axis_stays() -> None:
+    model = graph(
+        "(float[3, 8] x) => (float[1, 3, 6] y) { p = MatMul(x, w)  m = Mul(p, c)  y = Relu(m) }",
+        w=(8, 6), c=(1, 1, 6),
+    )  # fmt: skip
+    assert "Mul" in [n.op_type for n in simplify(model).graph]
+
+
 @pytest.mark.parametrize(("keep", "shape"), [(1, "1, 4, 1, 1"), (0, "1, 4")])
 def test_the_mean_of_an_image_becomes_a_pool(keep: int, shape: str) -> None:
     model = graph(

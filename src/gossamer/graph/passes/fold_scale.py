@@ -58,7 +58,9 @@ def _constant_operand(node: ir.Node) -> tuple[ir.Value, NDArray[np.float32]] | N
         if tensor is None or other is None or constant(other) is not None:
             continue
         row = tensor.numpy()
-        if row.dtype == np.float32 and (row.ndim == 0 or row.size == row.shape[-1]):
+        rank = len(other.shape) if other.shape is not None else 1
+        is_row = row.ndim == 0 or (row.size == row.shape[-1] and row.ndim <= rank)
+        if row.dtype == np.float32 and is_row:
             return other, row.reshape(-1)
     return None
 

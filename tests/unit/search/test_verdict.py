@@ -1,0 +1,47 @@
+"""Which of several finished candidates wins."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, cast
+
+import pytest
+
+from gossamer.result import Candidate
+from gossamer.search.verdict import best
+from zoo import results
+
+
+def static(rule: str, ms: float, score: float, **more: Any) -> Candidate:
+    steps = [{"simplify": {}}, {"quantize-static": {"ranges": {rule: {}}, "exclude": []}}]
+    recipe = results.recipe() | {"graph-steps": steps}
+    return results.measured(f"static {rule}", "ort", ms, score, 1000, recipe=recipe, **more)
+
+
+def won(*candidates: Candidate) -> str:
+    trials = types.SimpleNamespace(
+        candidates={c.id: c for c in candidates}, baseline=results.baseline()
+    )
+    return best(cast("Any", trials)).label
+
+
+def test_the_most_accurate_of_those_with_the_same_kernels_wins() -> None:
+    mse, percentile = static("mse", 0.10, 0.8125), static("percentile", 0.11, 0.8133)
+
+    assert won(mse, percentile) == "static percentile"
+
+
+def test_other_kernels_win_by_speed_alone() -> None:
+    dynamic = results.measured(
+        "dynamic", "ort", 0.12, 0.8135, 1000,
+        recipe=results.recipe() | {"graph-steps": [{"quantize-dynamic": {}}]},
+    )  # fmt: skip
+
+    assert won(static("mse", 0.10, 0.8125), dynamic) == "static mse"
+
+
+@pytest.mark.parametrize(
+    "more", [{"within_budget": False}, {"path": None}, {"speedup_interval": (0.99, 1.2)}]
+)
+def test_what_misses_the_budget_or_is_not_surely_faster_cannot_win(more: dict[str, Any]) -> None:
+    assert won(static("mse", 0.10, 0.8125, **more)) == "float32"

@@ -19,6 +19,7 @@ import gossamer
 from gossamer.errors import BuildError
 from gossamer.search import trial
 from zoo import whole
+from zoo.network import RECORDER
 
 TRIALS = 2  # the fused float graph and one static int8 candidate
 
@@ -67,15 +68,6 @@ MOMENTS = (
     *("candidate 1", "calibrate", "candidate 3", "report split", "copy of the winner", "reports"),
 )
 COMMAND = "import sys; from gossamer.cli.main import main; main(sys.argv[1:])"
-RECORDER = """
-import os, socket
-def refuse(*args, **options):
-    with open(os.environ["ATTEMPTS"], "a") as file:
-        file.write(repr(args[1:] or args) + "\\n")
-    raise OSError("no network here")
-socket.socket.connect = socket.socket.connect_ex = refuse
-socket.getaddrinfo = socket.gethostbyname = refuse
-"""
 
 
 @pytest.fixture(scope="module")

@@ -15,20 +15,10 @@ from gossamer.errors import MissingDependency
 from gossamer.measure.environment import cpu_flags
 from gossamer.runtimes.openvino import OpenVino
 from zoo import runnable
+from zoo.network import RECORDER
 
 pytestmark = pytest.mark.openvino
 
-# Python runs this module at every start of an interpreter that finds it: every attempt to reach
-# another machine, of whatever library, is written down and fails.
-RECORDER = """
-import os, socket
-def refuse(*args, **options):
-    with open(os.environ["ATTEMPTS"], "a") as file:
-        file.write(repr(args[1:] or args) + "\\n")
-    raise OSError("no network here")
-socket.socket.connect = socket.socket.connect_ex = refuse
-socket.getaddrinfo = socket.gethostbyname = refuse
-"""
 
 BUILD_AND_RUN = """
 import json, pathlib, sys

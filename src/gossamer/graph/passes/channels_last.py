@@ -6,6 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from gossamer.graph.weights import constant_input
+
 LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # NCHW to NHWC, and back
 
 
@@ -117,14 +119,7 @@ def _flatten(norm: ir.Node) -> None:
 
 
 def _reshape(value: ir.Value, shape: tuple[int, ...], name: str, graph: ir.Graph) -> ir.Node:
-    tensor = ir.tensor(np.array(shape, np.int64), name=f"{name}_shape")
-    sizes = ir.Value(
-        name=tensor.name,
-        const_value=tensor,
-        shape=ir.Shape([len(shape)]),
-        type=ir.TensorType(tensor.dtype),
-    )
-    graph.register_initializer(sizes)
+    sizes = constant_input(graph, f"{name}_shape", np.array(shape, np.int64))
     node = ir.node("Reshape", [value, sizes], name=name)
     node.outputs[0].name, node.outputs[0].type = name, value.type
     return node

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from gossamer.graph.match import constant, sole_consumer
+from gossamer.graph.weights import constant_input
 
 
 def fold_scale(model: ir.Model) -> ir.Model:
@@ -71,12 +72,5 @@ def _scale(node: ir.Node, index: int, factor: NDArray[np.float32], graph: ir.Gra
     if value is None or tensor is None:
         return
     array = np.asarray(tensor.numpy() * factor, np.float32)
-    fresh = ir.tensor(array, name=f"{value.name}_{node.name}_scaled")
-    made = ir.Value(
-        name=fresh.name,
-        const_value=fresh,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(fresh.dtype),
-    )
-    graph.register_initializer(made)
-    node.replace_input_with(index, made)
+    name = f"{value.name}_{node.name}_scaled"
+    node.replace_input_with(index, constant_input(graph, name, array))

@@ -7,6 +7,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from gossamer.graph.match import VIEWS, constant, sole_consumer
+from gossamer.graph.weights import constant_input
 
 MASKED = np.float32(-1e30)  # far below every score, and finite after adding one
 MASK_OPS = {  # which operands of these make up a mask
@@ -72,7 +73,7 @@ def _is_finite(node: ir.Node, index: int) -> bool:
         array = tensor.numpy()
         if np.isneginf(array).any() and isinstance(node.graph, ir.Graph):
             finite = np.where(np.isneginf(array), MASKED, array).astype(array.dtype)
-            fresh = _constant(node.graph, f"{value.name}_{node.name}_finite", finite)
+            fresh = constant_input(node.graph, f"{value.name}_{node.name}_finite", finite)
             node.replace_input_with(index, fresh)
         return True
     maker = value.producer()
@@ -225,28 +226,19 @@ def _scale_constant(node: ir.Node, index: int, scale: float) -> None:
     if value is None or tensor is None or not isinstance(graph, ir.Graph):
         return
     array = (tensor.numpy() * np.float32(scale)).astype(np.float32)
-    node.replace_input_with(index, _constant(graph, f"{value.name}_{node.name}_scaled", array))
+    node.replace_input_with(index, constant_input(graph, f"{value.name}_{node.name}_scaled", array))
 
 
 def _scale_query(product: ir.Node, scale: float) -> None:
     q, graph = product.inputs[0], product.graph
     if q is None or not isinstance(graph, ir.Graph):
         return
-    factor = _constant(graph, f"{product.name}_scale", np.array(scale, np.float32))
+    factor = constant_input(graph, f"{product.name}_scale", np.array(scale, np.float32))
     node = ir.node("Mul", [q, factor], name=f"{product.name}_query")
     _like(node.outputs[0], f"{product.name}_query", q)
     node.outputs[0].shape = q.shape
     graph.insert_before(product, node)
     product.replace_input_with(0, node.outputs[0])
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(
-        name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
-    )
-    graph.register_initializer(value)
-    return value
 
 
 def _like(value: ir.Value, name: str, model: ir.Value) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DType = Literal["u8", "s8", "s32", "bf16", "f16", "f32"]
 Granularity = Literal["per-tensor", "per-channel"]
+Accumulator = Literal["s16", "s32"]
 
 NUMPY: dict[str, np.dtype[np.generic]] = {
     "u8": np.dtype(np.uint8),
@@ -30,14 +31,18 @@ class QuantSpec:
         dtype: Integer type of the stored values.
         granularity: One scale for the tensor, or one for each output channel.
         symmetric: Zero point fixed (0 for s8, 128 for u8).
-        bits: Bits in use. 7 leaves headroom for CPUs that add pairs of u8*s8 products in int16
-            (VPMADDUBSW saturates at 32767; 2*255*64 = 32640 does not reach it).
+        bits: Bits in use.
+        accumulator: Of weights: the narrowest integers in which a kernel adds their products with
+            u8 activations. VPMADDUBSW (x86 without VNNI) adds two of them in s16 and saturates at
+            32767: weights that it takes together must not add up to more than 128, as 255 * 128 =
+            32640 (`gossamer.graph.weights`).
     """
 
     dtype: DType = "u8"
     granularity: Granularity = "per-tensor"
     symmetric: bool = False
     bits: int = 8
+    accumulator: Accumulator = "s32"
 
     def __post_init__(self) -> None:
         if self.dtype not in {"u8", "s8"} or not 2 <= self.bits <= 8:
@@ -52,11 +57,8 @@ class QuantSpec:
 
     @property
     def qmax(self) -> int:
-        """Largest stored value; symmetric 7-bit s8 uses 64, the largest that cannot saturate."""
-        if self.dtype == "u8":
-            return (1 << self.bits) - 1
-        half = 1 << (self.bits - 1)
-        return half if self.symmetric and self.bits < 8 else half - 1
+        """Largest stored value."""
+        return (1 << (self.bits - (self.dtype == "s8"))) - 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from gossamer.errors import TargetError
 from gossamer.plugins import unknown
-from gossamer.quant import QuantSpec
+from gossamer.quant import Accumulator, QuantSpec
 
 Output = Literal["required", "float", "either"]
 
@@ -78,7 +78,7 @@ class TargetSpec:
         dynamic: Operators that have a dynamically quantized kernel.
         float_types: Float types besides f32 that make models faster there.
         transforms: Canonicalisation passes that the target wants, by name.
-        cpus: CPU levels, weakest first, with the weight bits that are safe on each.
+        cpus: CPU levels, weakest first, with the accumulator of its kernels (see QuantSpec).
         evidence: Where the facts that are no rules were measured.
     """
 
@@ -98,17 +98,17 @@ class TargetSpec:
     dynamic: tuple[str, ...] = ()
     float_types: tuple[str, ...] = ()
     transforms: tuple[str, ...] = ()
-    cpus: tuple[tuple[str, int], ...] = ()
+    cpus: tuple[tuple[str, Accumulator], ...] = ()
     evidence: str = ""
 
-    def weight_bits(self, cpu: str) -> int:
-        """Bits of weights that are right on CPU level `cpu` and everything above it.
+    def accumulator(self, cpu: str) -> Accumulator:
+        """The narrowest accumulator of the kernels on CPU level `cpu` and everything above it.
 
         Raises:
             TargetError: The target knows no such level.
         """
-        bits = dict(self.cpus)
-        if cpu not in bits:
-            error = unknown(f"a CPU level of {self.name}", cpu, tuple(bits))
+        levels = dict(self.cpus)
+        if cpu not in levels:
+            error = unknown(f"a CPU level of {self.name}", cpu, tuple(levels))
             raise TargetError(error.needed, error.received, error.hint)
-        return bits[cpu]
+        return levels[cpu]

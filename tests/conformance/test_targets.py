@@ -42,13 +42,13 @@ def test_no_operator_has_two_rules(target: TargetSpec) -> None:
     assert not set(ops) & {*target.follows, *target.transparent}
 
 
-def test_portable_is_its_weakest_level_and_the_bits_only_grow(target: TargetSpec) -> None:
+def test_portable_is_its_weakest_level_and_accumulators_only_grow(target: TargetSpec) -> None:
     levels = [name for name, _ in target.cpus]
-    bits = [n for _, n in target.cpus]
+    accumulators = [n for _, n in target.cpus]
     assert levels[0] == "portable"
-    assert bits == sorted(bits)
+    assert accumulators == sorted(accumulators)
     with pytest.raises(TargetError, match=f"a CPU level of {target.name}"):
-        target.weight_bits("quantum")
+        target.accumulator("quantum")
 
 
 def test_it_is_immutable(target: TargetSpec) -> None:

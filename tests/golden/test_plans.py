@@ -27,7 +27,7 @@ def test_the_plan_is_the_one_on_file(name: str, target: TargetSpec) -> None:
 
 def described(plan: Plan) -> str:
     """One line for each site, and what holds for all of them."""
-    lines = [f"{plan.target} {plan.cpu} weights of {plan.weight.bits} bits"]
+    lines = [f"{plan.target} {plan.cpu} products added in {plan.weight.accumulator}"]
     for d in plan.decisions:
         parts = [f"{d.site} {d.op}: {d.reason}"]
         for field in ("inputs", "outputs", "fused", "through", "apart"):

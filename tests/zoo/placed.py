@@ -118,11 +118,11 @@ def run(model: onnx.ModelProto, data: Feed, optimized: Path | None = None) -> Fe
 
 
 def quantized(
-    model: ir.Model, target: TargetSpec = ORT, wish: Wish | None = None
+    model: ir.Model, target: TargetSpec = ORT, wish: Wish | None = None, data: Feed | None = None
 ) -> tuple[ir.Model, Plan]:
     """A copy of `model` with Q/DQ, and its plan; 8-bit weights unless `wish` says otherwise."""
     plan = place(model, target, wish or Wish(cpu="native"))
-    statistics = observed(model, plan.values, feed(model))
+    statistics = observed(model, plan.values, data or feed(model))
     copy = ir.from_proto(ir.to_proto(model))
     return qdq.write(copy, plan, parameters(plan, statistics, MinMax())), plan
 

@@ -36,7 +36,8 @@ def explain(model: str, targets: tuple[str, ...], cpu: str) -> Iterator[str]:
         cpu = named_level(cpu)
         for name in installed_targets(targets, cpu):
             found = plan(opened, name, cpu)
-            yield f"{name}, right on {cpu} CPUs and better, {found.weight.bits}-bit weights"
+            sums = found.weight.accumulator
+            yield f"{name}, right on {cpu} CPUs and better, products added in {sums}"
             yield from _rows((d.site, d.op, d.reason.value, d.detail) for d in found.decisions)
 
 

@@ -104,7 +104,7 @@ def place(model: ir.Model, target: TargetSpec, wish: Wish) -> Plan:
         target=target.name,
         cpu=wish.cpu,
         activation=target.activation,
-        weight=replace(target.weight, bits=target.weight_bits(wish.cpu)),
+        weight=replace(target.weight, accumulator=target.accumulator(wish.cpu)),
         decisions=tuple(_pruned(nodes, state)),
         shared=tuple(state.shared),
         symmetric=tuple(state.symmetric),

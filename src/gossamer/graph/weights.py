@@ -59,10 +59,31 @@ def write_weight(
 
 
 def _numbers(array: NDArray[np.generic], spec: QuantSpec, axis: int | None) -> QParams:
-    if spec.granularity == "per-tensor" or axis is None:
-        return qparams(float(array.min()), float(array.max()), spec)
-    rest = tuple(i for i in range(array.ndim) if i != axis)
-    return qparams(array.min(axis=rest), array.max(axis=rest), spec, axis)
+    each = axis if spec.granularity == "per-channel" else None
+    rest = None if each is None else tuple(i for i in range(array.ndim) if i != each)
+    low, high = array.min(axis=rest), array.max(axis=rest)
+    if spec.accumulator == "s16":
+        sums = _pair_sums(array, axis)
+        high = np.maximum(high, sums if each is not None else sums.max())
+    return qparams(low, high, spec, each)
+
+
+def _pair_sums(array: NDArray[np.generic], axis: int | None) -> NDArray[np.float32]:
+    """Largest |sum| of two weights that a kernel may multiply together, for each output channel.
+
+    Kernels take weights in the order (spatial axes, input channels) of one output channel or of
+    one column, four at a time, and add the first two and the last two products. A scale of
+    (largest sum) / 127 leaves 1 for the two roundings, so that no pair exceeds 128. Without a
+    channel axis the order is not known, and any two may meet.
+    """
+    if axis is None:
+        return np.asarray(2 * np.abs(array).max(), np.float32)
+    channels = np.moveaxis(array.astype(np.float32), axis, 0)
+    if axis < array.ndim - 1:  # of a Conv: channels, inputs, spatial axes
+        channels = np.moveaxis(channels, 1, -1)
+    rows = channels.reshape(array.shape[axis], -1)
+    sums: NDArray[np.float32] = np.abs(rows[:, 1:] + rows[:, :-1]).max(axis=1, initial=0)
+    return sums
 
 
 def _fit_bias(weight: QParams, bias: NDArray[np.generic], x: QParams) -> QParams:

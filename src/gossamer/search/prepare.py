@@ -183,7 +183,7 @@ def installed_targets(wanted: Sequence[str], cpu: str) -> tuple[str, ...]:
             if wanted:
                 raise MissingDependency(target.runtime, target.extra or "", f"target {name}")
             continue
-        target.weight_bits(cpu)
+        target.accumulator(cpu)
         found.append(target.name)
     if not found:
         raise TargetError("at least one installed runtime", "none", "pip install onnxruntime")

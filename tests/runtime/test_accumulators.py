@@ -1,0 +1,112 @@
+"""Weights for s16 accumulators, in the real runtimes on an emulated CPU without VNNI."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from gossamer.graph.place import Wish
+from zoo.placed import OPENVINO, ORT, graph, quantized
+
+EMULATOR = shutil.which("qemu-x86_64")
+CPU = ("-cpu", "Haswell")  # AVX2: adds pairs of products by VPMADDUBSW, in s16
+RUNNER = Path(__file__).with_name("run_files.py")
+KINDS = ("alternating", "equal", "one channel")
+TARGETS = (ORT, OPENVINO)
+
+# Operator, weight shape, input shape, axis of the output channels. Small first layers, odd numbers
+# of channels, groups and depthwise Convs have kernels of their own.
+LAYOUTS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], int]] = {
+    "conv 3x3": ("Conv <pads = [1, 1, 1, 1]>", (32, 16, 3, 3), (1, 16, 9, 9), 0),
+    "conv 1x1": ("Conv", (32, 64, 1, 1), (1, 64, 7, 7), 0),
+    "conv 1x1 odd": ("Conv", (32, 37, 1, 1), (1, 37, 7, 7), 0),
+    "conv 3x3 odd": ("Conv", (32, 21, 3, 3), (1, 21, 9, 9), 0),
+    "first conv": ("Conv <strides = [2, 2]>", (32, 3, 7, 7), (1, 3, 31, 31), 0),
+    "first conv grey": ("Conv", (32, 1, 5, 5), (1, 1, 12, 12), 0),
+    "grouped": ("Conv <group = 2>", (32, 16, 3, 3), (1, 32, 9, 9), 0),
+    "grouped odd": ("Conv <group = 4>", (32, 5, 3, 3), (1, 20, 9, 9), 0),
+    "depthwise 3x3": ("Conv <group = 32>", (32, 1, 3, 3), (1, 32, 9, 9), 0),
+    "depthwise 5x5": ("Conv <group = 32>", (32, 1, 5, 5), (1, 32, 9, 9), 0),
+    "conv 1d": ("Conv", (32, 16, 3), (1, 16, 40), 0),
+    "transposed conv": ("ConvTranspose", (16, 32, 2, 2), (1, 16, 9, 9), 1),
+    "matmul": ("MatMul", (128, 96), (1, 9, 128), 1),
+    "matmul odd": ("MatMul", (131, 97), (1, 9, 131), 1),
+    "gemm": ("Gemm <transB = 1>", (96, 128), (3, 128), 0),
+}
+
+
+def weights(kind: str, shape: tuple[int, ...], axis: int) -> NDArray[np.float32]:
+    """Weights of which no two neighbours, in the order of kernels, make a larger sum than others.
+
+    Products that a kernel adds in pairs of other weights than neighbours saturate with them.
+    """
+    inputs, spatial = shape[1 - axis], shape[2:]
+    order = np.arange(inputs * int(np.prod(spatial)))
+    match kind:
+        case "alternating":
+            row = 1 - 2 * (order % 2)
+        case "equal":
+            row = np.ones_like(order)
+        case _:
+            row = order % inputs == 0
+    one = np.moveaxis(row.reshape(*spatial, inputs), -1, 0)
+    channels = np.broadcast_to(one, (shape[axis], *one.shape))
+    return np.ascontiguousarray(np.moveaxis(channels, 0, axis), np.float32)
+
+
+def write(folder: Path) -> list[Path]:
+    """A model and the input with the largest products, for each layout, kind and target."""
+    paths = []
+    for layout, (op, shape, x_shape, axis) in LAYOUTS.items():
+        x = np.full(x_shape, 100, np.float32)
+        sizes, free = ", ".join(map(str, x_shape)), ", ".join("abcd"[: len(x_shape)])
+        for kind in KINDS:
+            text = f"(float[{sizes}] x) => (float[{free}] y) {{ r = Relu(x) y = {op} (r, w) }}"
+            model = graph(text, w=weights(kind, shape, axis))
+            for target in TARGETS:
+                written, plan = quantized(model, target, Wish(cpu="portable"), {"x": x})
+                if plan.quantized:
+                    path = folder / target.runtime / f"{layout}, {kind}.onnx"
+                    path.parent.mkdir(exist_ok=True)
+                    path.write_bytes(ir.to_proto(written).SerializeToString())
+                    paths.append(path)
+        np.save(folder / f"{layout}.npy", x)
+    return paths
+
+
+def in_float(path: Path) -> NDArray[np.generic]:
+    """What a file means: its products computed in float32."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(path.read_bytes(), options)
+    result: NDArray[np.generic] = session.run(None, {"x": np.load(_input(path))})[0]
+    return result
+
+
+def _input(path: Path) -> Path:
+    return path.parents[1] / (path.name.split(",")[0] + ".npy")
+
+
+@pytest.mark.openvino
+@pytest.mark.skipif(EMULATOR is None, reason="needs qemu-x86_64 (Debian: qemu-user)")
+def test_the_runtimes_are_right_where_products_are_added_in_pairs(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    paths = write(tmp_path)
+    assert len(paths) > len(LAYOUTS) * len(KINDS)
+    command = [EMULATOR or "", *CPU, sys.executable, str(RUNNER), *map(str, paths)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wrong = []
+    for path in paths:
+        expected, got = in_float(path), np.load(path.with_suffix(".npy"))
+        if np.abs(expected - got).max() > 0.01 * max(1.0, np.abs(expected).max()):
+            wrong.append(f"{path.parent.name}: {path.stem}")
+    assert not wrong

@@ -147,7 +147,7 @@ def _place_ruled(node: ir.Node, rule: OpRule, state: _State) -> None:
     weight = node.inputs[rule.weight_operand] if rule.weight is not None else None
     operands = _read_in_int8(node, rule, state)
     if not operands:
-        state.refuse(node, Reason.NOT_INT8_NEIGHBOUR, f"no int8 {rule.beside[0]} makes an operand")
+        state.refuse(node, Reason.NOT_INT8_NEIGHBOUR, f"no int8 {rule.beside[0]} beside int8")
         return
     inputs, through = _hoisted((*operands, *behind.residuals), state)
     if rule.zero_free:
@@ -179,7 +179,12 @@ def _own_tail(node: ir.Node, rule: OpRule, state: _State) -> Tail:
 
 
 def _read_in_int8(node: ir.Node, rule: OpRule, state: _State) -> tuple[ir.Value, ...]:
-    """The activation operands that get Q/DQ; none where the rule's neighbour is missing."""
+    """The activation operands that get Q/DQ; none where the rule's neighbour is missing.
+
+    Beside a node that makes one operand straight, the other one is read in int8 where others read
+    it in int8, or where it comes straight from such a node too and nothing else reads it. Elsewhere
+    a Q would cost a kernel and bits (the stem of ConvNeXt).
+    """
     operands = activations(node) if rule.weight is None else activations(node)[:1]
     if not rule.beside:
         return operands
@@ -188,7 +193,7 @@ def _read_in_int8(node: ir.Node, rule: OpRule, state: _State) -> tuple[ir.Value,
         return ()
     single = [v for v in straight if len(v.uses()) == 1]
     kept = single[0] if len(single) == 1 else straight[-1]
-    return tuple(v for v in operands if v is not kept)
+    return tuple(v for v in operands if v is not kept and (v in single or v in state.read))
 
 
 def _is_made_by(value: ir.Value, ops: tuple[str, ...], state: _State) -> bool:

@@ -44,7 +44,8 @@ OPENVINO_CPU = TargetSpec(
             ops=("Add",),
             output="float",
             beside=("Conv",),
-            evidence="the Conv adds the other operand in; in float ResNet-50 takes 28 % longer",
+            evidence="the Conv adds the other operand in; in float ResNet-50 takes 28 % longer "
+            "(5 % where only the four sums of two Convs are)",
         ),
         OpRule(
             ops=("GlobalAveragePool", "AveragePool"),
@@ -59,7 +60,7 @@ OPENVINO_CPU = TargetSpec(
     hoists=True,
     nonzero_bias=True,
     float_types=("bf16",),
-    transforms=("plain-attention", "channels-last"),
+    transforms=("plain-attention", "channels-first"),
     cpus=(
         *(("portable", "s16"), ("avx2", "s16"), ("avx512", "s16")),
         *(("vnni", "s32"), ("amx", "s32"), ("native", "s32")),

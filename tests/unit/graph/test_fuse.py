@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
-from onnx_ir.passes.common import ShapeInferencePass
 
-from gossamer.graph.passes.channels_last import channels_last
+from gossamer.graph.passes.channels_first import channels_first
 from gossamer.graph.passes.fuse_transformer import fuse_transformer
 from gossamer.graph.passes.plain_attention import plain_attention
 from zoo.placed import agreement, graph
@@ -106,43 +105,58 @@ def test_erf_gelu_becomes_one_operator() -> None:
     assert agreement(model, fused) > 80
 
 
-def convnext(end: str = "z = Relu(s)") -> ir.Model:
-    """Two blocks that normalise channels-last and add channels-first."""
+def convnext(inner: str = "", end: str = "z = Relu(s)") -> ir.Model:
+    """Two blocks that normalise channels-last and add channels-first; `inner` makes q# from p#."""
 
     def block(i: int, source: str) -> str:
+        between = (inner or "q# = Mul(p#, h)").replace("#", str(i))
         return f"""c{i} = Conv <group = 8, pads = [1, 1, 1, 1]> ({source}, k)
         t{i} = Transpose <perm = [0, 2, 3, 1]> (c{i})
-        n{i} = LayerNormalization <axis = -1> (t{i}, g, b)  m{i} = MatMul(n{i}, w)
-        f{i} = Transpose <perm = [0, 3, 1, 2]> (m{i})
+        n{i} = LayerNormalization <axis = -1, epsilon = 0.01> (t{i}, g, b)  m{i} = MatMul(n{i}, w)
+        p{i} = Add(e, m{i})  {between}
+        f{i} = Transpose <perm = [0, 3, 1, 2]> (q{i})
         """
 
-    return graph(
-        f"""(float[1, 8, 6, 6] x) => (float[1, 8, 6, 6] z) {{
-        {block(1, "x")} r = Add(x, f1)  {block(2, "r")} s = Add(f2, r)  {end} }}""",
-        k=(8, 1, 3, 3), g=(8,), b=(8,), w=(8, 8),
-    )  # fmt: skip
+    text = f"""(float[1, 8, 6, 6] x) => (float[1, 8, 6, 6] z) {{
+        {block(1, "x")} r = Add(x, f1)  {block(2, "r")} s = Add(f2, r)  {end} }}"""
+    half = {"h": np.array(0.5, np.float32)} if "h)" in text else {}
+    return graph(text, k=(8, 1, 3, 3), g=(8,), b=(8,), w=(8, 8), e=(8,), **half)
 
 
-def test_blocks_add_channels_last_and_normalise_rows_of_pixels() -> None:
+def turns(model: ir.Model) -> int:
+    return sum(n.op_type == "Transpose" for n in model.graph)
+
+
+def test_blocks_between_convolutions_work_channels_first() -> None:
     model = convnext()
-    last = channels_last(shaped(model))
-    norms = [n for n in shaped(last).graph if n.op_type == "LayerNormalization"]
-    turns = [n for n in last.graph if n.op_type == "Transpose"]
-    assert [len(n.inputs[0].shape) for n in norms] == [3, 3]  # type: ignore[arg-type, union-attr]
-    # one of x, then two for each convolution but the first, and one at the end
-    assert len(turns) == 5
-    assert {"r", "s", "n1", "n2"} <= {v.name for n in last.graph for v in n.outputs}
-    assert agreement(model, last) > 100
+    first = channels_first(ir.from_proto(ir.to_proto(model)))
+    types = [n.op_type for n in first.graph]
+    assert turns(first) == 0
+    assert not {"LayerNormalization", "MatMul"} & set(types)
+    assert types.count("Conv") == 4
+    assert all(len(n.inputs) == 3 for n in first.graph if n.name and "pointwise" in n.name)
+    assert {"n1", "p1", "q1", "r", "s"} <= {v.name for n in first.graph for v in n.outputs}
+    assert agreement(model, first) > 100
 
 
-def test_an_output_of_the_graph_keeps_its_axes() -> None:
-    model = convnext("z = Identity(x)")
-    model.graph.outputs[0] = next(v for n in model.graph for v in n.outputs if v.name == "s")
-    last = channels_last(shaped(model))
-    assert agreement(model, last) > 100
+@pytest.mark.parametrize(
+    ("inner", "left"),
+    [
+        ("a# = Sigmoid(p#) q# = Mul(a#, p#)", 0),
+        ("a# = Mul(p#, g) q# = Clip(a#, , h)", 0),  # a number for each channel, and one left out
+        ("a# = Softmax <axis = 2> (p#) q# = Mul(a#, p#)", 4),  # Softmax needs its axis
+    ],
+)
+def test_what_lies_inside_a_block_works_channels_first_where_it_can(inner: str, left: int) -> None:
+    model = convnext(inner)
+    first = channels_first(ir.from_proto(ir.to_proto(model)))
+    assert turns(first) == left
+    assert agreement(model, first) > 100
 
 
-def shaped(model: ir.Model) -> ir.Model:
-    copy = ir.from_proto(ir.to_proto(model))
-    ShapeInferencePass()(copy)
-    return copy
+@pytest.mark.parametrize("out", ["n1", "m1", "p1", "q1", "f1"])
+def test_an_output_of_the_graph_keeps_its_axes(out: str) -> None:
+    model = convnext()
+    model.graph.outputs[0] = next(v for n in model.graph for v in n.outputs if v.name == out)
+    first = channels_first(ir.from_proto(ir.to_proto(model)))
+    assert agreement(model, first) > 100

@@ -151,3 +151,21 @@ def test_nodes_without_names_of_their_own_are_refused() -> None:
         node.name = "same"
     with pytest.raises(PlanError, match=r"1 names for 3 nodes.*simplify"):
         place(model, ORT, WISH)
+
+
+def test_a_sum_beside_a_conv_stays_in_float_where_its_other_operand_is_float_elsewhere() -> None:
+    model = graph(
+        """(float[1, 16, 8, 8] x) => (float[1, 16, 8, 8] y) { a = Conv (x, w1)  t = Tanh(a)
+        b = Conv (t, w2)  s = Add(b, a)  y = Exp(s) }""",
+        w1=(16, 16, 1, 1), w2=(16, 16, 1, 1),
+    )  # fmt: skip
+    assert not decision(place(model, OPENVINO, WISH), "add3").is_quantized
+
+
+def test_a_sum_of_two_convs_that_nothing_else_reads_takes_one_of_them_in_int8() -> None:
+    model = graph(
+        """(float[1, 16, 8, 8] x) => (float[1, 16, 8, 8] y) { a = Conv (x, w1)  b = Conv (x, w2)
+        s = Add(b, a)  y = Exp(s) }""",
+        w1=(16, 16, 1, 1), w2=(16, 16, 1, 1),
+    )  # fmt: skip
+    assert decision(place(model, OPENVINO, WISH), "add2").inputs == ("b",)

@@ -78,21 +78,29 @@ def collect(  # noqa: PLR0913 - four of them are options
     watcher.stage("calibrate", samples)
     with contextlib.ExitStack() as scope:
         folder = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="gossamer-")))
-        found = _write(model, values, first, samples, folder)
-        options = {"op": "open", "threads": threads, "seed": seed}
+        options = {"threads": threads, "seed": seed}
         step = max(REFERENCE_STEP, -(-samples // REFERENCES))
-        with _Child(folder / TAPPED, options, found) as tapped:
+        with _Child(folder / "tapped.log") as tapped:  # starts while the graph is written
+            found = _write(model, values, first, samples, folder)
+            tapped.open(folder / TAPPED, options, found)
+            before = clock.seconds()
             references = _run_tapped(tapped, itertools.chain((first,), stream), step, watcher)
             header, arrays = tapped.ask({"op": "finish"})
+        runs: list[float] = arrays["seconds"].tolist()
+        hidden = sum(runs) - (clock.seconds() - before)  # ran while feeds were made
         tensors = dict(_tensors(found, header["edges"], arrays))
-        seconds = clock.seconds()
-        with _Child(folder / PLAIN, options, ()) as plain:
-            plain_rss = _run_plainly(plain, references)
+        seconds = clock.seconds() + max(hidden, 0.0)
+        begin = time.perf_counter()
+        with _Child(folder / "plain.log") as plain:
+            plain.open(folder / PLAIN, options, ())
+            start = time.perf_counter() - begin
+            taken = {i: plain.run(feed) for i, feed in references.items()}
+            plain_rss = plain.ask({"op": "finish"})[0]["peak_rss_bytes"]
     return Statistics(
         tensors=tensors,
-        samples=len(tapped.taken),
+        samples=len(runs),
         seconds=seconds,
-        plain_seconds=_plain_seconds(tapped, plain),
+        plain_seconds=start + _plain_seconds(taken, runs),
         peak_rss_bytes=header["peak_rss_bytes"],
         plain_rss_bytes=plain_rss,
     )
@@ -145,18 +153,11 @@ def _run_tapped(
     """Every `step`-th sample by its number, after all of them ran."""
     references = {}
     for i, feed in enumerate(stream):
-        tapped.run(_checked(feed, i), i)
+        tapped.run(_checked(feed, i))
         if i % step == 0:
             references[i] = feed
         watcher.advance()
     return references
-
-
-def _run_plainly(plain: _Child, references: Mapping[int, Feed]) -> int:
-    """Peak memory of the child, which ran these samples and noted how long each took."""
-    for i, feed in references.items():
-        plain.run(feed, i)
-    return int(plain.ask({"op": "finish"})[0]["peak_rss_bytes"])
 
 
 def _checked(feed: Feed | None, index: int) -> Feed:
@@ -189,18 +190,16 @@ def _tensors(
         yield from ((name, tensor) for name in found[int(i)].values)
 
 
-def _plain_seconds(tapped: _Child, plain: _Child) -> float:
-    """Start and runs of the plain child, scaled up from some samples to all.
+def _plain_seconds(plain: Mapping[int, float], tapped: Sequence[float]) -> float:
+    """Seconds of all samples in the plain model, of which some ran.
 
     The scale is what the tapped model took for all samples by what it took for the same ones. The
     first run is slower than others, and is not scaled.
     """
-    seconds = plain.start_seconds + plain.taken[0]
-    same = [tapped.taken[i] for i in plain.taken if i > 0]
-    rest = sum(t for i, t in tapped.taken.items() if i > 0)
-    if same:
-        return seconds + sum(t for i, t in plain.taken.items() if i > 0) * rest / sum(same)
-    return seconds + plain.taken[0] * rest / tapped.taken[0]
+    same = sum(tapped[i] for i in plain if i > 0)
+    some = sum(seconds for i, seconds in plain.items() if i > 0)
+    rest = sum(tapped[1:])
+    return plain[0] + (some * rest / same if same else plain[0] * rest / tapped[0])
 
 
 class _Clock:
@@ -234,28 +233,12 @@ class _Clock:
 
 
 class _Child:
-    """A model in a process of its own, from `with` to the end of the block.
+    """A process that runs a model, from `with` to the end of the block; what it tells is a file."""
 
-    Attributes:
-        start_seconds: From the start of the process until the model could run.
-        taken: Seconds of each run by the sample's number.
-    """
-
-    def __init__(self, path: Path, options: Mapping[str, Any], found: Sequence[taps.Tap]) -> None:
-        self._open = {
-            **options,
-            "path": str(path),
-            "inputs": taps.INPUTS,
-            "taps": [
-                {"name": tap.values[0], "step": tap.step, "outputs": tap.outputs} for tap in found
-            ],
-        }
-        self._told = path.with_suffix(".log")
-        self.start_seconds = 0.0
-        self.taken: dict[int, float] = {}
+    def __init__(self, told: Path) -> None:
+        self._told = told
 
     def __enter__(self) -> Self:
-        begin = time.perf_counter()
         with self._told.open("wb") as told:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "gossamer.graph.calibrate_child"],
@@ -268,12 +251,6 @@ class _Child:
         assert self._process.stdout is not None
         self._pipes = self._process.stdin, self._process.stdout
         self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
-        try:
-            self.ask(self._open)
-        except BaseException:
-            self.__exit__()
-            raise
-        self.start_seconds = time.perf_counter() - begin
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -282,11 +259,17 @@ class _Child:
         for pipe in self._pipes:
             pipe.close()
 
-    def run(self, feed: Feed, index: int) -> None:
-        """Run one sample."""
+    def open(self, path: Path, options: Mapping[str, Any], found: Sequence[taps.Tap]) -> None:
+        """Load the model whose taps are `found`."""
+        parts = [{"name": t.values[0], "step": t.step, "outputs": t.outputs} for t in found]
+        request = {"op": "open", "path": str(path), "inputs": taps.INPUTS, "taps": parts}
+        self.ask(request | dict(options))
+
+    def run(self, feed: Feed) -> float:
+        """Seconds until the child answered to one sample, which a plain one does when it ran."""
         begin = time.perf_counter()
         self.ask({"op": "run"}, feed)
-        self.taken[index] = time.perf_counter() - begin
+        return time.perf_counter() - begin
 
     def ask(
         self, request: Mapping[str, Any], arrays: Feed | None = None

@@ -1,7 +1,8 @@
 """The process that calibrates: `python -m gossamer.graph.calibrate_child`, see `calibrate`.
 
 It runs one model, tapped or plain, and keeps nothing but statistics. It answers one frame on stdin
-with one frame on stdout.
+with one frame on stdout. A tapped run is answered before it ends: while it goes on, the next sample
+comes in, and what the run before gave out is looked at.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +54,14 @@ def main() -> None:
 class Model:
     """The session of this process and what it has observed."""
 
+    def __init__(self) -> None:
+        import onnxruntime  # here, while the model is still being written
+
+        self._ort = onnxruntime
+        self._worker = ThreadPoolExecutor(1)
+        self._running: Future[list[NDArray[np.float32]]] | None = None
+        self._seconds: list[float] = []  # of each run
+
     def answer(
         self, request: dict[str, Any], arrays: Feed
     ) -> tuple[dict[str, Any], Mapping[str, NDArray[np.generic]]]:
@@ -65,13 +76,11 @@ class Model:
                 return self._finish()
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
+        options = self._ort.SessionOptions()
         options.intra_op_num_threads = request["threads"]
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what matters comes as an exception
-        self._session = ort.InferenceSession(
+        self._session = self._ort.InferenceSession(
             request["path"], options, providers=["CPUExecutionProvider"]
         )
         self._random = np.random.default_rng(request["seed"])
@@ -86,17 +95,18 @@ class Model:
 
     def _run(self, feed: Feed) -> None:
         if not self._observed:
-            self._session.run(None, feed)
+            self._timed(feed)
             return
         first = self._runs == 0
         self._runs += 1
-        self._take(feed)
+        self._start(feed)
         if first:  # only now can thresholds be chosen; the first sample runs again with them
             self._count()
             self._choose_thresholds()
             for observed in self._observed:
                 observed.forget()
-            self._take(feed)
+            self._seconds.clear()
+            self._start(feed)
         is_due = self._runs == self._due
         if is_due or self._waiting > BUFFER:
             self._count()
@@ -104,15 +114,30 @@ class Model:
             self._choose_thresholds()
             self._due *= 2
 
-    def _take(self, feed: Feed) -> None:
+    def _start(self, feed: Feed) -> None:
+        """Start a run, and look at the one before."""
         start = self._random.integers(0, MAX_START, 1)
-        added = dict(zip(self._names, (start, self._above, self._below), strict=True))
+        # copies: thresholds may change before the run begins
+        added = dict(zip(self._names, (start, self._above.copy(), self._below.copy()), strict=True))
         feed = feed | {name: x for name, x in added.items() if name in self._inputs}
-        results = self._session.run(None, feed)
-        self._waiting += sum(o.take(results) for o in self._observed)
+        before, self._running = self._running, self._worker.submit(self._timed, feed)
+        self._take(before)
+
+    def _timed(self, feed: Feed) -> list[NDArray[np.float32]]:
+        begin = time.perf_counter()
+        results: list[NDArray[np.float32]] = self._session.run(None, feed)
+        self._seconds.append(time.perf_counter() - begin)
+        return results
+
+    def _take(self, running: Future[list[NDArray[np.float32]]] | None) -> None:
+        if running is not None:
+            results = running.result()
+            self._waiting += sum(o.take(results) for o in self._observed)
 
     def _count(self) -> None:
-        self._waiting = 0
+        """Count all that waits, once the last run has ended."""
+        self._take(self._running)
+        self._running, self._waiting = None, 0
         for observed in self._observed:
             observed.count()
 
@@ -124,7 +149,7 @@ class Model:
     def _finish(self) -> tuple[dict[str, Any], Mapping[str, NDArray[np.generic]]]:
         self._count()
         edges: dict[int, tuple[float, float]] = {}
-        arrays: dict[str, NDArray[np.generic]] = {}
+        arrays: dict[str, NDArray[np.generic]] = {"seconds": np.array(self._seconds)}
         for i, observed in enumerate(self._observed):
             if observed.histogram is not None:
                 edges[i] = observed.histogram.edges
@@ -189,6 +214,8 @@ class Observed:
         self.lows.append(results[outputs["lowest"]].item() if "lowest" in outputs else 0.0)
         self.highs.append(results[outputs["highest"]].item())
         rows = results[outputs["loud"]]
+        if not rows.size:
+            return sample.size
         loud = rows[rows >= self._above]
         if "lowest" in outputs:
             loud = np.concatenate([loud, rows[rows < self._below]])

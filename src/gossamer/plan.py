@@ -73,6 +73,7 @@ class Plan:
         decisions: One for each site, in topological order.
         shared: Groups of values that must share one scale (Concat members and its output).
         symmetric: Names of activation values whose zero point must be 0.
+        behind_mul: Names of activation values whose Q stands behind a Mul by factors of its own.
     """
 
     target: str
@@ -82,6 +83,7 @@ class Plan:
     decisions: tuple[Decision, ...] = ()
     shared: tuple[tuple[str, ...], ...] = field(default=())
     symmetric: tuple[str, ...] = ()
+    behind_mul: tuple[str, ...] = ()
 
     @property
     def quantized(self) -> tuple[Decision, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +164,20 @@ def test_openvino_is_right_about_a_conv_without_bias_that_two_nodes_read() -> No
     data = feed(model)
     got = next(iter(compiled(data).values()))
     assert sqnr(run(ir.to_proto(model), data)["y"], got) > 25
+
+
+@pytest.mark.openvino
+def test_openvino_quantizes_in_the_kernel_of_a_mul() -> None:
+    pytest.importorskip("openvino")
+    model = graph(
+        """(float[1, 8, 128] x) => (float[1, 8, 128] y) { n = LayerNormalization <axis = -1> (x, g)
+        p = MatMul(n, w)  y = Add(n, p) }""",
+        g=np.ones(128, np.float32), w=(128, 128),
+    )  # fmt: skip
+    kinds = {}
+    for behind in (False, True):
+        written, _ = quantized(model, replace(OPENVINO, q_behind_mul=behind))
+        written.graph.inputs[0].shape = ir.Shape(["batch", "sequence", 128])  # as exporters do
+        kinds[behind] = [kind for kind, _ in executed(written).values()]
+    assert "FakeQuantize" in kinds[False]
+    assert "FakeQuantize" not in kinds[True]

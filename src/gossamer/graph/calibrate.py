@@ -52,9 +52,8 @@ def collect(  # noqa: PLR0913 - four of them are options
     Extremes are exact, over all samples and of each. In the histogram the outermost elements
     (0.025 % on either side, about) are counted one by one, the rest by a strided sample.
 
-    `seconds` is the wall time of this function without making the feeds and without the plain
-    reference: some of the samples, run through the unchanged model in a second child, one right
-    after the other. Memory is that of the two children.
+    `seconds` is the wall time without making the feeds and without the plain reference: some of the
+    samples, run through the unchanged model in a second child. Memory is that of the children.
 
     Args:
         model: A float model of opset 18 or newer that ONNX Runtime can run.
@@ -67,8 +66,8 @@ def collect(  # noqa: PLR0913 - four of them are options
         seed: Draws where the strided samples begin.
 
     Raises:
-        CalibrationError: There are no samples, a value does not exist, a sample, a value or an
-            output holds NaN (inputs and values: or Inf), or the model does not run.
+        CalibrationError: No samples, a value does not exist, NaN in a sample, a value or an output
+            (inputs and values: or Inf), or the model does not run.
         StorageError: No room for a temporary copy of the weights.
     """
     clock = _Clock()
@@ -76,31 +75,25 @@ def collect(  # noqa: PLR0913 - four of them are options
     first = _checked(next(stream, None), 0)  # before anything is started
     watcher = progress or Silent()
     watcher.stage("calibrate", samples)
-    with contextlib.ExitStack() as scope:
-        folder = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="gossamer-")))
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as name:
+        folder = Path(name)
         options = {"threads": threads, "seed": seed}
         step = max(REFERENCE_STEP, -(-samples // REFERENCES))
         with _Child(folder / "tapped.log") as tapped:  # starts while the graph is written
             found = _write(model, values, first, samples, folder)
             tapped.open(folder / TAPPED, options, found)
-            before = clock.seconds()
+            begin = clock.seconds()
             references = _run_tapped(tapped, itertools.chain((first,), stream), step, watcher)
             header, arrays = tapped.ask({"op": "finish"})
         runs: list[float] = arrays["seconds"].tolist()
-        hidden = sum(runs) - (clock.seconds() - before)  # ran while feeds were made
-        tensors = dict(_tensors(found, header["edges"], arrays))
+        hidden = sum(runs) - (clock.seconds() - begin)  # ran while feeds were made
         seconds = clock.seconds() + max(hidden, 0.0)
-        begin = time.perf_counter()
-        with _Child(folder / "plain.log") as plain:
-            plain.open(folder / PLAIN, options, ())
-            start = time.perf_counter() - begin
-            taken = {i: plain.run(feed) for i, feed in references.items()}
-            plain_rss = plain.ask({"op": "finish"})[0]["peak_rss_bytes"]
+        plain_seconds, plain_rss = _run_plainly(folder, options, references, runs)
     return Statistics(
-        tensors=tensors,
+        tensors=dict(_tensors(found, header["edges"], arrays)),
         samples=len(runs),
         seconds=seconds,
-        plain_seconds=start + _plain_seconds(taken, runs),
+        plain_seconds=plain_seconds,
         peak_rss_bytes=header["peak_rss_bytes"],
         plain_rss_bytes=plain_rss,
     )
@@ -160,6 +153,25 @@ def _run_tapped(
     return references
 
 
+def _run_plainly(
+    folder: Path, options: Mapping[str, Any], references: Mapping[int, Feed], runs: Sequence[float]
+) -> tuple[float, int]:
+    """Seconds that all samples would take in the plain model, and its peak memory.
+
+    Only the references run. Their time is scaled by what the tapped model took for all samples by
+    what it took for the same ones; that of the first run, which is slower, is not.
+    """
+    begin = time.perf_counter()
+    with _Child(folder / "plain.log") as plain:
+        plain.open(folder / PLAIN, options, ())
+        start = time.perf_counter() - begin
+        first, *others = (plain.run(feed) for feed in references.values())
+        rss = int(plain.ask({"op": "finish"})[0]["peak_rss_bytes"])
+    same = sum(runs[i] for i in references if i > 0)
+    scale = sum(runs[1:]) / (same or runs[0])
+    return start + first + (sum(others) or first) * scale, rss
+
+
 def _checked(feed: Feed | None, index: int) -> Feed:
     if feed is None:
         raise CalibrationError("at least one calibration sample", "none", "Give some data.")
@@ -188,18 +200,6 @@ def _tensors(
             edge_high=edge_high,
         )
         yield from ((name, tensor) for name in found[int(i)].values)
-
-
-def _plain_seconds(plain: Mapping[int, float], tapped: Sequence[float]) -> float:
-    """Seconds of all samples in the plain model, of which some ran.
-
-    The scale is what the tapped model took for all samples by what it took for the same ones. The
-    first run is slower than others, and is not scaled.
-    """
-    same = sum(tapped[i] for i in plain if i > 0)
-    some = sum(seconds for i, seconds in plain.items() if i > 0)
-    rest = sum(tapped[1:])
-    return plain[0] + (some * rest / same if same else plain[0] * rest / tapped[0])
 
 
 class _Clock:

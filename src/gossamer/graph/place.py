@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from gossamer.errors import PlanError
+from gossamer.graph.factors import behind_mul
 from gossamer.graph.match import (
     Tail,
     activations,
@@ -108,6 +109,7 @@ def place(model: ir.Model, target: TargetSpec, wish: Wish) -> Plan:
         decisions=tuple(_pruned(nodes, state)),
         shared=tuple(state.shared),
         symmetric=tuple(state.symmetric),
+        behind_mul=behind_mul(nodes, state.decisions, target) if target.q_behind_mul else (),
     )
 
 

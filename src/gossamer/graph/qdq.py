@@ -9,6 +9,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from gossamer.errors import PlanError
+from gossamer.graph.factors import factors, multiplied
 from gossamer.graph.weights import constant_input, write_weight
 from gossamer.plan import Plan
 from gossamer.quant import QParams
@@ -51,7 +52,9 @@ def write(model: ir.Model, plan: Plan, params: Mapping[str, QParams]) -> ir.Mode
             )
         if decision.weight is not None:
             x = params.get(decision.inputs[0]) if decision.inputs else None
-            write_weight(graph, nodes[decision.site], decision, plan.weight, x)
+            behind = [factors(values[v]) for v in decision.inputs if v in plan.behind_mul]
+            divisor = behind[0] if behind else None
+            write_weight(graph, nodes[decision.site], decision, plan.weight, x, divisor=divisor)
         for name in decision.apart:
             nodes[name].op_type = "Sum"
     for name in plan.values:
@@ -61,7 +64,7 @@ def write(model: ir.Model, plan: Plan, params: Mapping[str, QParams]) -> ir.Mode
                 "none of that name",
                 "Make the plan for the graph that it is written into.",
             )
-        pair = _Pair.of(graph, values[name], params[name])
+        pair = _Pair.of(graph, values[name], params[name], name in plan.behind_mul)
         pair.write(
             everybody=name in made, readers={member for member, value in readers if value == name}
         )
@@ -85,12 +88,14 @@ class _Pair:
     value: ir.Value
     scale: ir.Value
     zero: ir.Value
+    is_factored: bool
 
     @classmethod
-    def of(cls, graph: ir.Graph, value: ir.Value, numbers: QParams) -> _Pair:
+    def of(cls, graph: ir.Graph, value: ir.Value, numbers: QParams, is_factored: bool) -> _Pair:
         return cls(
             graph=graph,
             value=value,
+            is_factored=is_factored,
             scale=constant_input(graph, f"{value.name}_scale", numbers.scale),
             zero=constant_input(graph, f"{value.name}_zero_point", numbers.zero_point),
         )
@@ -99,8 +104,9 @@ class _Pair:
         """Q behind the value, and a DQ in front of each reader."""
         value, name = self.value, self.value.name
         uses = tuple(value.uses())
+        source = multiplied(self.graph, value) if self.is_factored else value
         node = ir.node(
-            "QuantizeLinear", [value, self.scale, self.zero], name=f"{name}_QuantizeLinear"
+            "QuantizeLinear", [source, self.scale, self.zero], name=f"{name}_QuantizeLinear"
         )
         stored = node.outputs[0]
         stored.name, stored.shape = f"{name}_quantized", value.shape

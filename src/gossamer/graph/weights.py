@@ -27,7 +27,13 @@ def quantize_weight(
 
 
 def write_weight(
-    graph: ir.Graph, node: ir.Node, decision: Decision, spec: QuantSpec, x: QParams | None
+    graph: ir.Graph,
+    node: ir.Node,
+    decision: Decision,
+    spec: QuantSpec,
+    x: QParams | None,
+    *,
+    divisor: NDArray[np.float32] | None = None,
 ) -> None:
     """Put the weight (and the int32 bias) of a site behind DequantizeLinear, in place.
 
@@ -37,13 +43,16 @@ def write_weight(
         decision: Its decision, with a weight.
         spec: How weights are stored.
         x: Numbers of the site's input; needed for a bias in int32.
+        divisor: What the input comes multiplied by, for each row of the weight.
 
     Raises:
         PlanError: The weight or bias is no constant of the graph.
     """
     weight, array = _constant(graph, decision.weight)
+    if divisor is not None:
+        array = array.astype(np.float32) / divisor[:, None]
     numbers = _numbers(array, spec, decision.weight_axis)
-    base = weight.name or ""
+    base = weight.name or "" if divisor is None else f"{weight.name}_divided"
     if decision.bias is not None and x is not None:
         fitting = _fit_bias(numbers, _constant(graph, decision.bias)[1], x)
         if fitting is not numbers:

@@ -160,3 +160,15 @@ def test_an_output_of_the_graph_keeps_its_axes(out: str) -> None:
     model.graph.outputs[0] = next(v for n in model.graph for v in n.outputs if v.name == out)
     first = channels_first(ir.from_proto(ir.to_proto(model)))
     assert agreement(model, first) > 100
+
+
+def test_layer_norm_over_more_than_channels_stays() -> None:
+    model = graph(
+        """(float[1, 8, 6, 6] x) => (float[1, 8, 6, 6] y) {
+        t = Transpose <perm = [0, 2, 3, 1]> (x)  n = LayerNormalization <axis = 2> (t, g)
+        y = Transpose <perm = [0, 3, 1, 2]> (n) }""",
+        g=(6, 8),
+    )
+    first = channels_first(ir.from_proto(ir.to_proto(model)))
+    assert "LayerNormalization" in {n.op_type for n in first.graph}
+    assert agreement(model, first) > 100

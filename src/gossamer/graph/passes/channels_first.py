@@ -77,7 +77,10 @@ def _normalize(norm: ir.Node) -> None:
     factors = [tensor for v in norm.inputs[1:] if (tensor := constant(v)) is not None]
     if source is None or not isinstance(graph, ir.Graph) or out.is_graph_output():
         return
-    if len(factors) < len(norm.inputs) - 1 or any(len(f.shape) != 1 for f in factors):
+    channels = out.shape[-1] if out.shape else None
+    if len(factors) < len(norm.inputs) - 1 or out.dtype != ir.DataType.FLOAT:
+        return
+    if any(tuple(f.shape) != (channels,) for f in factors) or not isinstance(channels, int):
         return
     scale, *biases = factors
     epsilon = norm.attributes.get_float("epsilon", 1e-5)
@@ -101,9 +104,9 @@ def _normalize(norm: ir.Node) -> None:
     mean = add("ReduceMean", source, axis, keepdims=1)
     centred = add("Sub", source, mean)
     power = add("ReduceSum", add("Pow", centred, number("two", 2)), axis, keepdims=1)
-    length = add("Sqrt", add("Add", power, number("epsilon", scale.size * epsilon)))
+    length = add("Sqrt", add("Add", power, number("epsilon", channels * epsilon)))
     result = add("Div", centred, length)
-    result = add("Mul", result, number("scale", along(scale) * np.sqrt(scale.size)))
+    result = add("Mul", result, number("scale", along(scale) * np.sqrt(channels)))
     for bias in biases:
         result = add("Add", result, number("bias", along(bias)))
     _replace(out, nodes)

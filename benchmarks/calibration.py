@@ -3,7 +3,8 @@
     python -m benchmarks.calibration resnet50 mobilenetv2 minilm_l6 --samples 64 512 --threads 1
 
 One JSON line for each model and number of samples: the pass with the median ratio of time, and the
-ratios of all `--repeat` passes.
+ratios of all `--repeat` passes. The same goes into results/calibration.json, where it replaces what
+was measured of this model before.
 Models are those of `benchmarks.models`, or ONNX files. Inputs are made up: images of noise, token
 ids of ragged lengths up to 128.
 """
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from gossamer import plugins
+from gossamer import plugins, store
 from gossamer.graph.calibrate import collect
 from gossamer.graph.passes.simplify import simplify
 from gossamer.run import plan
@@ -30,6 +31,7 @@ from gossamer.source import FloatModel, TensorType
 from gossamer.sources import find
 from gossamer.statistics import Statistics
 
+RESULTS = Path(__file__).parent / "results" / "calibration.json"
 LENGTHS = (16, 129)
 DISTINCT = 32  # feeds; more samples repeat them
 
@@ -53,6 +55,15 @@ def main() -> None:
                 row = {"model": Path(name).stem, **passes[len(passes) // 2]}
                 row["time_ratios"] = [p["time_ratio"] for p in passes]
                 print(json.dumps(row), flush=True)
+                keep(row)
+
+
+def keep(row: dict[str, Any]) -> None:
+    """Put one row among the results."""
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    rows = [r for r in rows if any(r[key] != row[key] for key in ("model", "samples", "threads"))]
+    lines = ",\n".join(json.dumps(r) for r in [*rows, row])
+    store.write_bytes(RESULTS, f"[{lines}]\n".encode())
 
 
 def measured(model: FloatModel, samples: int, threads: int) -> dict[str, Any]:

@@ -24,6 +24,8 @@ class Candidate:
         label: Short name for tables ("static percentile", "float32", "bf16").
         recipe: The recipe as plain data.
         drop: How much worse than the float baseline, in score units; positive is worse.
+        changed: Share of the samples of the search split that it answers otherwise than float does;
+            1 where answers are numbers.
         plan: Text rows of the plan (site, op, reason, detail), empty for float models.
         latency_ms: median, p90, p99 and n.
         path: Folder relative to OUT, None if the files were not kept.
@@ -40,6 +42,7 @@ class Candidate:
     metrics: dict[str, float] = field(default_factory=dict)
     drop: float | None = None
     relative_drop: float | None = None
+    changed: float | None = None
     within_budget: bool = False
     report_score: float | None = None
     report_drop: float | None = None

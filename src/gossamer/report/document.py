@@ -21,6 +21,7 @@ NUMBERS = (
     "score",
     "drop",
     "relative_drop",
+    "changed",
     "report_score",
     "report_drop",
     "speedup",

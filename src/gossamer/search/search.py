@@ -14,6 +14,7 @@ from gossamer.measure.environment import environment
 from gossamer.result import Candidate, Result
 from gossamer.run import calibrate
 from gossamer.search.drop_worst import RANKING_SAMPLES, drop_worst, rank, without
+from gossamer.search.finalists import confirm, expected_seconds, finalists
 from gossamer.search.limits import Limits
 from gossamer.search.prepare import Prepared, planned
 from gossamer.search.trial import Trial, Trials, affordable
@@ -67,7 +68,7 @@ def search(prepared: Prepared, study: store.Study, started: float) -> Result:
         _climb(trials, rest, observed, limits)
         if observed.statistics is not None:
             _repair(prepared, trials, rungs, observed, limits)
-        winner = best(trials)
+        winner = best(trials, _final(trials, limits))
         trials.forget_files(kept(trials, winner))
         progress.stage("report split")
         winner, verdict, reason = judged(prepared, trials, winner, limits.report_split())
@@ -135,6 +136,15 @@ def _climb(trials: Trials, rungs: list[Rung], observed: Lookup, limits: Limits) 
             if found.within_budget and trials.has_room(found):
                 met.add(rung.placement)
         trials.trial.progress.advance()
+
+
+def _final(trials: Trials, limits: Limits) -> list[Candidate]:
+    """The finalists, timed once more where time allows."""
+    found = finalists(trials.candidates.values())
+    if not found or limits.left < expected_seconds(found):
+        return found
+    trials.trial.progress.stage("finalists")
+    return confirm(trials, found)
 
 
 def _is_over(limits: Limits, rung: Rung) -> bool:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gossamer.task import Task
 
 REFUSALS = (BuildError, CalibrationError, MeasureError, PlanError, TargetError)
+MEASUREMENT = "measurement.npz"  # raw latencies and scores of rows, beside a candidate's files
 SECONDS_PER_SESSION = 0.6
 SCORING_SHARE = 0.04  # of the time budget that scoring one candidate may take
 ROOM = 0.5
@@ -282,6 +283,8 @@ class Trials:
         if not np.isfinite(scored.value):
             raise MeasureError(f"a finite {trial.task.metric_name}", str(scored.value))
         found = _measured(rung, artifact, latencies["candidate"], scored, trial.out)
+        changed = (scored.rows != best.scored.rows).any(axis=1).mean()
+        found = dataclasses.replace(found, changed=float(changed))
         return self._judged(
             found, best.scored.value, (overall.value, overall.low, overall.high), same_runtime
         )
@@ -325,7 +328,7 @@ def _measured(
     rung: Rung, artifact: Artifact, latency: Latency, scored: ScoreRows, out: Path
 ) -> Candidate:
     with store.told_apart(artifact.folder):
-        np.savez(artifact.folder / "measurement.npz", seconds=latency.seconds, rows=scored.rows)
+        np.savez(artifact.folder / MEASUREMENT, seconds=latency.seconds, rows=scored.rows)
     decisions = artifact.plan.decisions if artifact.plan is not None else ()
     return Candidate(
         id=rung.recipe.digest(),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gossamer.measure.isolate import Isolated
 from gossamer.measure.score import References, drop, paired_interval, score, score_baseline
 from gossamer.result import Candidate, Verdict
+from gossamer.search.finalists import fastest, model_file
 
 if TYPE_CHECKING:
     from gossamer.measurement import ScoreRows
@@ -18,38 +18,14 @@ if TYPE_CHECKING:
     from gossamer.task import Split
 
 
-def best(trials: Trials) -> Candidate:
-    """The fastest candidate within the budget that is faster than noise explains, else float.
-
-    Of those that run the same kernels and differ in numbers only, the most accurate.
-    """
+def best(trials: Trials, among: Sequence[Candidate]) -> Candidate:
+    """The fastest finalist that is faster than noise explains, else float."""
     fast = [
         c
-        for c in trials.candidates.values()
-        if c.status == "ok"
-        and c.within_budget
-        and c.speedup is not None
-        and c.speedup_interval is not None
-        and c.path is not None
-        and c.speedup_interval[0] > 1.0 + (c.noise_floor or 0.0)
+        for c in among
+        if c.speedup_interval is not None and c.speedup_interval[0] > 1.0 + (c.noise_floor or 0.0)
     ]
-    return _fastest(fast) if fast else trials.baseline
-
-
-def _fastest(candidates: list[Candidate]) -> Candidate:
-    first = max(candidates, key=lambda c: c.speedup or 0.0)
-    equals = [c for c in candidates if _kernels(c) == _kernels(first)]
-    return min(equals, key=lambda c: (c.drop or 0.0, -(c.speedup or 0.0)))
-
-
-def _kernels(candidate: Candidate) -> str:
-    """What its recipe says apart from the rule for ranges: the same text, the same kernels."""
-    steps = [
-        (name, {k: v for k, v in fields.items() if k != "ranges"})
-        for step in candidate.recipe.get("graph-steps", ())
-        for name, fields in step.items()
-    ]
-    return repr((candidate.target, candidate.recipe.get("precision"), steps))
+    return max(fast, key=lambda c: c.speedup or 0.0) if fast else trials.baseline
 
 
 def kept(trials: Trials, winner: Candidate) -> set[str]:
@@ -62,7 +38,7 @@ def kept(trials: Trials, winner: Candidate) -> set[str]:
             if c.runtime == runtime and c.within_budget and c.path is not None
         ]
         if within:
-            keep.add(_fastest(within).id)
+            keep.add(fastest(within).id)
     return keep
 
 
@@ -114,7 +90,7 @@ def _scored(
     references = References(prepared.out / "cache" / "references" / "report")
     with Isolated(
         candidate.runtime,
-        _file(prepared.out, candidate),
+        model_file(prepared.out, candidate),
         threads=prepared.threads,
         precision="f32" if candidate.recipe["precision"] == "f32" else "default",
     ) as session:
@@ -129,8 +105,3 @@ def _why_float(trials: Trials) -> str:
     if not met:
         return "the float model wins: no candidate is within the accuracy budget"
     return "the float model wins: nothing within the budget was faster beyond the noise floor"
-
-
-def _file(out: Path, candidate: Candidate) -> Path:
-    name = next(n for n in candidate.files if n.endswith((".onnx", ".xml")))
-    return out / (candidate.path or "") / name

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from gossamer.result import Candidate
+from gossamer.search.finalists import finalists
 from gossamer.search.verdict import best
 from zoo import results
 
@@ -22,13 +23,20 @@ def won(*candidates: Candidate) -> str:
     trials = types.SimpleNamespace(
         candidates={c.id: c for c in candidates}, baseline=results.baseline()
     )
-    return best(cast("Any", trials)).label
+    return best(cast("Any", trials), finalists(candidates)).label
 
 
 def test_the_most_accurate_of_those_with_the_same_kernels_wins() -> None:
     mse, percentile = static("mse", 0.10, 0.8125), static("percentile", 0.11, 0.8133)
 
     assert won(mse, percentile) == "static percentile"
+
+
+def test_what_changes_fewer_answers_is_preferred_to_a_lucky_score() -> None:
+    mse = static("mse", 0.10, 0.8125, changed=0.01)
+    lucky = static("percentile", 0.11, 0.8133, changed=0.04)
+
+    assert won(mse, lucky) == "static mse"
 
 
 def test_other_kernels_win_by_speed_alone() -> None:
@@ -45,3 +53,25 @@ def test_other_kernels_win_by_speed_alone() -> None:
 )
 def test_what_misses_the_budget_or_is_not_surely_faster_cannot_win(more: dict[str, Any]) -> None:
     assert won(static("mse", 0.10, 0.8125, **more)) == "float32"
+
+
+def test_a_faster_one_that_noise_explains_does_not_hide_a_slower_one_that_is_sure() -> None:
+    lucky = static("mse", 0.10, 0.8133, speedup_interval=(0.99, 1.8))
+    sure = results.measured(
+        "bf16", "ort", 0.12, 0.8135, 1000,
+        recipe=results.recipe() | {"graph-steps": [{"to-half": {}}]},
+    )  # fmt: skip
+
+    assert won(lucky, sure) == "bf16"
+
+
+def test_finalists_are_the_fastest_of_each_kernel_and_few() -> None:
+    many = [
+        results.measured(
+            f"without {i}", "ort", 0.10 + i / 100, 0.8133, 1000,
+            recipe=results.recipe() | {"graph-steps": [{"quantize-static": {"exclude": [str(i)]}}]},
+        )
+        for i in range(9)
+    ]  # fmt: skip
+
+    assert [c.label for c in finalists(many)] == ["without 0", "without 1", "without 2"]

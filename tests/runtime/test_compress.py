@@ -67,6 +67,8 @@ MOMENTS = (
     *("open the model", "open the data", "try one row", "float baselines", "candidates"),
     *("candidate 1", "calibrate", "candidate 3", "report split", "copy of the winner", "reports"),
 )
+# a shell that starts the tests in the background lets them ignore Ctrl-C
+HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 COMMAND = "import sys; from gossamer.cli.main import main; main(sys.argv[1:])"
 
 
@@ -193,7 +195,7 @@ def test_a_run_that_is_interrupted_ends_with_3_and_goes_on(
 ) -> None:
     out = tmp_path / "out"
     child = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments(options, out), "--json"],
+        [sys.executable, "-c", HEARS + COMMAND, *arguments(options, out), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     end = time.monotonic() + 120

@@ -28,7 +28,7 @@ def channels_first(model: ir.Model) -> ir.Model:
 
     OpenVINO 2026.4.1 runs all of this in the layout of its convolutions (acdb; NormalizeL2 in one
     kernel), and adds the other branch inside of the second Conv. Where axes are open it copies at
-    every Transpose, twice: ConvNeXt took 0.70 of the time (Zen 4, 2026-11-22).
+    every Transpose, twice: ConvNeXt took 0.77 of the time (Zen 4, 2026-11-22).
     """
     for node in list(model.graph):
         if node.op_type == "LayerNormalization":

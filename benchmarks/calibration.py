@@ -25,7 +25,7 @@ import onnx_ir as ir
 from gossamer import plugins, store
 from gossamer.graph.calibrate import collect
 from gossamer.graph.passes.simplify import simplify
-from gossamer.run import plan
+from gossamer.run import observed_by, plan
 from gossamer.runtime import Feed
 from gossamer.source import FloatModel, TensorType
 from gossamer.sources import find
@@ -69,19 +69,20 @@ def keep(row: dict[str, Any]) -> None:
 def measured(model: FloatModel, samples: int, threads: int) -> dict[str, Any]:
     """One row."""
     graph = simplify(ir.load(model.path))
-    known = {v.name for v in graph.graph.inputs} | {o.name for n in graph.graph for o in n.outputs}
-    values = [v for v in plan(model, "ort-cpu", "portable").values if v in known]
+    wanted = observed_by(
+        graph, [plan(model, name, "portable") for name in plugins.names("targets")]
+    )
     some = [feed(model, i) for i in range(min(samples, DISTINCT))]
 
     def feeds() -> Iterator[Feed]:
         return (some[i % len(some)] for i in range(samples))
 
-    found = collect(graph, values, feeds, samples=samples, threads=threads)
+    found = collect(graph, wanted, feeds, samples=samples, threads=threads)
     rules = {name: rule_seconds(name, found) for name in plugins.names("ranges")}
     return {
         "samples": samples,
         "threads": threads,
-        "values": len(values),
+        "values": len(wanted.values),
         "seconds": round(found.seconds, 3),
         "plain_seconds": round(found.plain_seconds, 3),
         "time_ratio": round(found.seconds / found.plain_seconds, 3),

@@ -32,6 +32,7 @@ class Decision:
         reason: Why.
         detail: One clause for people: the rule or fact behind the reason.
         inputs: Names of activation values that get Q/DQ in front of this node.
+        data: Name of the activation value that the weight is multiplied with.
         outputs: Names of values that get Q/DQ behind this site (after fused tails).
         weight: Name of the constant that is stored in int8, if any.
         bias: Name of the constant bias stored in int32, if any.
@@ -47,6 +48,7 @@ class Decision:
     detail: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    data: str | None = None
     weight: str | None = None
     weight_axis: int | None = None
     bias: str | None = None
@@ -73,7 +75,7 @@ class Plan:
         decisions: One for each site, in topological order.
         shared: Groups of values that must share one scale (Concat members and its output).
         symmetric: Names of activation values whose zero point must be 0.
-        behind_mul: Names of activation values whose Q stands behind a Mul by factors of its own.
+        smoothed: Names of activation values whose Q stands behind a Mul by smoothing factors.
     """
 
     target: str
@@ -83,7 +85,7 @@ class Plan:
     decisions: tuple[Decision, ...] = ()
     shared: tuple[tuple[str, ...], ...] = field(default=())
     symmetric: tuple[str, ...] = ()
-    behind_mul: tuple[str, ...] = ()
+    smoothed: tuple[str, ...] = ()
 
     @property
     def quantized(self) -> tuple[Decision, ...]:
@@ -95,3 +97,8 @@ class Plan:
         """Names of all activation values that need a range, each once, in order."""
         seen = {v: None for d in self.quantized for v in (*d.inputs, *d.outputs)}
         return tuple(seen)
+
+    @property
+    def weighted(self) -> tuple[str, ...]:
+        """Names of all activation values that weights are multiplied with, each once, in order."""
+        return tuple(dict.fromkeys(d.data for d in self.quantized if d.data is not None))

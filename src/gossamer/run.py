@@ -13,6 +13,9 @@ from gossamer.plan import Plan
 from gossamer.step import GraphContext
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from gossamer.graph.taps import Wanted
     from gossamer.progress import Progress
     from gossamer.recipe import Recipe
     from gossamer.runtime import Runtime
@@ -101,25 +104,33 @@ def calibrate(  # noqa: PLR0913 - what is observed, where, and how
     from gossamer.graph.passes.simplify import simplify
 
     graph = simplify(ir.load(model.path))
-    known = {v.name for v in graph.graph.inputs}
-    known |= {v.name for node in graph.graph for v in node.outputs}
-    wanted: dict[str, None] = {}
-    for name in targets:
-        for value in plan(model, name, cpu).values:
-            if value in known:
-                wanted[value] = None
-    if not wanted:
+    wanted = observed_by(graph, [plan(model, name, cpu) for name in targets])
+    if not wanted.values:
         raise CalibrationError(
             "a site that an int8 kernel of the target can run", "a graph without one"
         )
     return collect(
         graph,
-        tuple(wanted),
+        wanted,
         split.feeds,
         samples=len(split),
         threads=threads,
         seed=seed,
         progress=progress,
+    )
+
+
+def observed_by(graph: ir.Model, plans: Sequence[Plan]) -> Wanted:
+    """What calibration must observe in the simplified `graph` for any of `plans`."""
+    from gossamer.graph.bias import channel_axes
+    from gossamer.graph.taps import Wanted
+
+    known = {v.name for v in graph.graph.inputs}
+    known |= {v.name for node in graph.graph for v in node.outputs}
+    return Wanted(
+        values=tuple(dict.fromkeys(v for p in plans for v in p.values if v in known)),
+        means=channel_axes(graph.graph, {v for p in plans for v in p.weighted}),
+        extremes={v for p in plans for v in p.smoothed},
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from gossamer.errors import CalibrationError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2
 SCALARS = ("low", "high", "edge_low", "edge_high")
 ARRAYS = ("sample_low", "sample_high", "counts")
+CHANNELS = ("mean", "low", "high")
 COSTS = ("samples", "seconds", "plain_seconds", "peak_rss_bytes", "plain_rss_bytes")
 
 
@@ -60,11 +61,27 @@ class TensorStatistics:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ChannelStatistics:
+    """Statistics of each channel of one activation that products with weights read.
+
+    Attributes:
+        mean: Mean over the samples of the mean of the channel in each, `[channels]` float32.
+        low: Exact minimum; None where that was not asked for.
+        high: Exact maximum of the same.
+    """
+
+    mean: NDArray[np.float32]
+    low: NDArray[np.float32] | None = None
+    high: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Statistics:
     """All tensors of one (model, calibration split), and what collecting them cost.
 
     Attributes:
         tensors: By value name in the simplified graph.
+        channels: By value name, of values that sites with weights read.
         samples: Calibration samples fed.
         seconds: Wall time of the pass.
         plain_seconds: Wall time of plain inference over the same samples in the same process kind.
@@ -73,6 +90,7 @@ class Statistics:
     """
 
     tensors: Mapping[str, TensorStatistics]
+    channels: Mapping[str, ChannelStatistics] = field(default_factory=dict)
     samples: int
     seconds: float
     plain_seconds: float
@@ -95,7 +113,8 @@ class Statistics:
 
     def encode(self) -> bytes:
         """Everything as the content of one `.npz` file; equal statistics give equal bytes."""
-        header = {"format": FORMAT, "names": list(self.tensors)}
+        header: dict[str, Any] = {"format": FORMAT, "names": list(self.tensors)}
+        header["channels"] = list(self.channels)
         header |= {field: getattr(self, field) for field in COSTS}
         arrays: dict[str, NDArray[np.generic]] = {
             "header": np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -103,6 +122,10 @@ class Statistics:
         for i, tensor in enumerate(self.tensors.values()):
             arrays[f"{i}.scalars"] = np.array([getattr(tensor, f) for f in SCALARS], np.float64)
             arrays |= {f"{i}.{field}": getattr(tensor, field) for field in ARRAYS}
+        for i, channels in enumerate(self.channels.values()):
+            for part in CHANNELS:
+                if (array := getattr(channels, part)) is not None:
+                    arrays[f"channels.{i}.{part}"] = array
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **arrays)
         return content.getvalue()
@@ -126,7 +149,14 @@ class Statistics:
                     )
                     for i, name in enumerate(header["names"])
                 }
-                return cls(tensors=tensors, **{field: header[field] for field in COSTS})
+                channels = {
+                    name: ChannelStatistics(
+                        **{p: file[key] for p in CHANNELS if (key := f"channels.{i}.{p}") in file}
+                    )
+                    for i, name in enumerate(header["channels"])
+                }
+                costs = {field: header[field] for field in COSTS}
+                return cls(tensors=tensors, channels=channels, **costs)
         except Exception as error:  # zip, numpy and json raise many kinds for damaged files
             raise CalibrationError(
                 f"calibration statistics of format {FORMAT}",

@@ -73,8 +73,8 @@ class TargetSpec:
         transparent: Operators through which Q/DQ pass unchanged (Reshape, Transpose, MaxPool …).
         hoists: Whether the Q/DQ of an input stand above the transparent operators in front of it.
         nonzero_bias: Whether a Conv with several readers needs a bias that is not all zero.
-        q_behind_mul: Whether a Q costs less behind a Mul where its value has other readers or is
-            only moved: the kernel of the Mul then writes int8 (see `gossamer.graph.factors`).
+        smooths: Whether a Mul in front of the Q of a MatMul costs nothing, so that SmoothQuant does
+            not either (see `gossamer.graph.smooth`).
         activation: How activations are stored.
         weight: How weights are stored on CPUs that accumulate in int32.
         dynamic: Operators that have a dynamically quantized kernel.
@@ -93,7 +93,7 @@ class TargetSpec:
     transparent: tuple[str, ...] = ()
     hoists: bool = False
     nonzero_bias: bool = False
-    q_behind_mul: bool = False
+    smooths: bool = False
     activation: QuantSpec = field(default_factory=QuantSpec)
     weight: QuantSpec = field(
         default_factory=lambda: QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)

@@ -41,6 +41,6 @@ def described(plan: Plan) -> str:
     lines += [f"one scale: {', '.join(group)}" for group in plan.shared]
     if plan.symmetric:
         lines.append(f"zero point 0: {', '.join(plan.symmetric)}")
-    if plan.behind_mul:
-        lines.append(f"behind a Mul: {', '.join(plan.behind_mul)}")
+    if plan.smoothed:
+        lines.append(f"smoothed: {', '.join(plan.smoothed)}")
     return "\n".join(lines) + "\n"

@@ -176,7 +176,7 @@ def test_openvino_quantizes_in_the_kernel_of_a_mul() -> None:
     )  # fmt: skip
     kinds = {}
     for behind in (False, True):
-        written, _ = quantized(model, replace(OPENVINO, q_behind_mul=behind))
+        written, _ = quantized(model, replace(OPENVINO, smooths=behind))
         written.graph.inputs[0].shape = ir.Shape(["batch", "sequence", 128])  # as exporters do
         kinds[behind] = [kind for kind, _ in executed(written).values()]
     assert "FakeQuantize" in kinds[False]

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from gossamer import plugins
 from gossamer.graph import qdq
+from gossamer.graph.bias import channel_axes
 from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.place import Wish, place
+from gossamer.graph.smooth import factors
 from gossamer.graph.steps.quantize_static import parameters
 from gossamer.plan import Decision, Plan
-from gossamer.statistics import Statistics, TensorStatistics
+from gossamer.statistics import ChannelStatistics, Statistics, TensorStatistics
 from gossamer.target import TargetSpec
 
 Feed = dict[str, NDArray[np.generic]]
@@ -86,11 +88,13 @@ def feed(model: ir.Model, seed: int = 1) -> Feed:
 
 def observed(model: ir.Model, values: tuple[str, ...], data: Feed) -> Statistics:
     proto = ir.to_proto(model)
+    axes = channel_axes(model.graph, {v.name or "" for n in model.graph for v in n.inputs if v})
     known = {o.name for o in proto.graph.output} | set(data)
-    proto.graph.output.extend(onnx.ValueInfoProto(name=v) for v in values if v not in known)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=v) for v in {*values, *axes} - known)
     found = {**data, **run(proto, data)}
     return Statistics(
         tensors={v: _statistics(found[v]) for v in values},
+        channels={v: _channels(found[v], axis) for v, axis in axes.items()},
         samples=1, seconds=0.0, plain_seconds=0.0, peak_rss_bytes=0, plain_rss_bytes=0,
     )  # fmt: skip
 
@@ -103,6 +107,11 @@ def _statistics(array: NDArray[np.generic]) -> TensorStatistics:
         low=low, high=high, sample_low=ends[0], sample_high=ends[1], counts=counts,
         edge_low=min(low, 0.0), edge_high=max(high, 0.0),
     )  # fmt: skip
+
+
+def _channels(array: NDArray[np.generic], axis: int) -> ChannelStatistics:
+    rows = np.moveaxis(array.astype(np.float32), axis, -1).reshape(-1, array.shape[axis])
+    return ChannelStatistics(mean=rows.mean(axis=0), low=rows.min(axis=0), high=rows.max(axis=0))
 
 
 def run(model: onnx.ModelProto, data: Feed, optimized: Path | None = None) -> Feed:
@@ -124,7 +133,10 @@ def quantized(
     plan = place(model, target, wish or Wish(cpu="native"))
     statistics = observed(model, plan.values, data or feed(model))
     copy = ir.from_proto(ir.to_proto(model))
-    return qdq.write(copy, plan, parameters(plan, statistics, MinMax())), plan
+    smoothing = factors(copy.graph, plan, statistics)
+    numbers = parameters(plan, statistics, MinMax(), smoothing)
+    means = {name: channels.mean for name, channels in statistics.channels.items()}
+    return qdq.write(copy, plan, numbers, smoothing, means), plan
 
 
 def decision(plan: Plan, site: str) -> Decision:

@@ -24,8 +24,9 @@ from gossamer import store
 from gossamer.errors import CalibrationError
 from gossamer.frames import Channel
 from gossamer.graph import taps
+from gossamer.graph.taps import Wanted
 from gossamer.progress import Silent
-from gossamer.statistics import Statistics, TensorStatistics
+from gossamer.statistics import ChannelStatistics, Statistics, TensorStatistics
 
 if TYPE_CHECKING:
     from gossamer.progress import Progress
@@ -39,7 +40,7 @@ TAIL_BYTES = 2000
 
 def collect(  # noqa: PLR0913 - four of them are options
     model: ir.Model | Path,
-    values: Sequence[str],
+    wanted: Wanted,
     feeds: Callable[[], Iterator[Feed]],
     *,
     samples: int,
@@ -47,7 +48,7 @@ def collect(  # noqa: PLR0913 - four of them are options
     progress: Progress | None = None,
     seed: int = 0,
 ) -> Statistics:
-    """Statistics of `values` over the first `samples` feeds.
+    """Statistics of what is wanted over the first `samples` feeds.
 
     Extremes are exact, over all samples and of each. In the histogram the outermost elements
     (0.025 % on either side, about) are counted one by one, the rest by a strided sample.
@@ -57,8 +58,7 @@ def collect(  # noqa: PLR0913 - four of them are options
 
     Args:
         model: A float model of opset 18 or newer that ONNX Runtime can run.
-        values: Names of float32 activations in its main graph. Fill values of attention masks
-            (-3e38) count as what they are: do not ask for values that contain them.
+        wanted: What to observe; no fill values of attention masks (-3e38), these count.
         feeds: Makes the samples: batch 1, any lengths, no padding.
         samples: How many to use; all if there are fewer.
         threads: Threads of the runtime.
@@ -80,7 +80,7 @@ def collect(  # noqa: PLR0913 - four of them are options
         options = {"threads": threads, "seed": seed}
         step = max(REFERENCE_STEP, -(-samples // REFERENCES))
         with _Child(folder / "tapped.log") as tapped:  # starts while the graph is written
-            found = _write(model, values, first, samples, folder)
+            found = _write(model, wanted, first, samples, folder)
             tapped.open(folder / TAPPED, options, found)
             begin = clock.seconds()
             references = _run_tapped(tapped, itertools.chain((first,), stream), step, watcher)
@@ -91,6 +91,7 @@ def collect(  # noqa: PLR0913 - four of them are options
         plain_seconds, plain_rss = _run_plainly(folder, options, references, runs)
     return Statistics(
         tensors=dict(_tensors(found, header["edges"], arrays)),
+        channels=dict(_channels(found, arrays)),
         samples=len(runs),
         seconds=seconds,
         plain_seconds=plain_seconds,
@@ -118,15 +119,15 @@ def load(path: Path) -> Statistics:
 
 
 def _write(
-    model: ir.Model | Path, values: Sequence[str], first: Feed, samples: int, folder: Path
+    model: ir.Model | Path, wanted: Wanted, first: Feed, samples: int, folder: Path
 ) -> tuple[taps.Tap, ...]:
     """Both models over one file of weights; what the tapped one gives out."""
     with store.told_apart(folder):
         source = ir.load(model) if isinstance(model, Path) else model
         ir.save(source, folder / PLAIN, external_data=WEIGHTS)
         copy = ir.load(folder / PLAIN)
-        asked = set(values)
-        if any(v.shape is None for node in copy.graph for v in node.outputs if v.name in asked):
+        names = {*wanted.values, *wanted.means}
+        if any(v.shape is None for node in copy.graph for v in node.outputs if v.name in names):
             ShapeInferencePass(check_type=False, strict_mode=False)(copy)
         dimensions = {
             str(dimension.value): size
@@ -135,7 +136,7 @@ def _write(
             for dimension, size in zip(value.shape, first[value.name].shape, strict=False)
             if isinstance(dimension, ir.SymbolicDim)
         }
-        found = taps.tap(copy, values, samples, dimensions)
+        found = taps.tap(copy, wanted, samples, dimensions)
         ir.save(copy, folder / TAPPED)
     return found
 
@@ -200,6 +201,17 @@ def _tensors(
             edge_high=edge_high,
         )
         yield from ((name, tensor) for name in found[int(i)].values)
+
+
+def _channels(
+    found: Sequence[taps.Tap], arrays: Mapping[str, Any]
+) -> Iterator[tuple[str, ChannelStatistics]]:
+    for i, tap in enumerate(found):
+        if f"{i}.mean" in arrays:
+            yield (
+                tap.values[0],
+                ChannelStatistics(**{part: arrays[f"{i}.{part}"] for part in tap.outputs}),
+            )
 
 
 class _Clock:

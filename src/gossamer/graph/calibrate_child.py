@@ -151,6 +151,7 @@ class Model:
         edges: dict[int, tuple[float, float]] = {}
         arrays: dict[str, NDArray[np.generic]] = {"seconds": np.array(self._seconds)}
         for i, observed in enumerate(self._observed):
+            arrays |= {f"{i}.{part}": x for part, x in observed.channels().items()}
             if observed.histogram is not None:
                 edges[i] = observed.histogram.edges
                 arrays[f"{i}.counts"] = observed.histogram.counts
@@ -168,7 +169,7 @@ class Observed:
 
     Args:
         name: Of the value, for messages.
-        step: Elements that one element of the sample stands for; 0 where only the sum comes.
+        step: Elements that one element of the sample stands for; 0 where none comes.
         outputs: Positions of its parts among the results of a run.
 
     Attributes:
@@ -189,6 +190,8 @@ class Observed:
         """Begin again; only the range of the histogram stays."""
         self.lows: list[float] = []
         self.highs: list[float] = []
+        self._sum: NDArray[np.float64] | None = None  # of the means of each channel
+        self._extremes: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
         self._samples: list[NDArray[np.float32]] = []
         self._loud: list[NDArray[np.float32]] = []
         self._counted = 0  # runs
@@ -202,6 +205,9 @@ class Observed:
             self._counted += 1
             if math.isnan(results[outputs["sum"]].item()):
                 raise self._refused("NaN", self._counted - 1)
+            return 0
+        if "mean" in outputs:
+            self._take_channels(results)
             return 0
         sample = results[outputs["sample"]]
         # a copy: results that live on would keep the runtime from reusing its memory
@@ -221,6 +227,27 @@ class Observed:
             loud = np.concatenate([loud, rows[rows < self._below]])
         self._loud.append(loud)
         return sample.size + loud.size
+
+    def _take_channels(self, results: Sequence[NDArray[np.float32]]) -> None:
+        outputs = self._outputs
+        mean = results[outputs["mean"]].astype(np.float64)
+        if np.isnan(mean).any():  # of nothing; NaN in a value is told by others
+            return
+        self._counted += 1
+        self._sum = mean if self._sum is None else self._sum + mean
+        if "low" in outputs:
+            low, high = results[outputs["low"]], results[outputs["high"]]
+            lows, highs = self._extremes or (low, high)
+            self._extremes = np.minimum(lows, low), np.maximum(highs, high)
+
+    def channels(self) -> dict[str, NDArray[np.float32]]:
+        """Mean over the runs of the mean of each channel, and its extremes where these come."""
+        if self._sum is None:
+            return {}
+        found = {"mean": (self._sum / self._counted).astype(np.float32)}
+        if self._extremes is not None:
+            found["low"], found["high"] = self._extremes
+        return found
 
     def count(self) -> None:
         """Count what waits: of the samples what is not loud, as that came one by one."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from gossamer.errors import PlanError
-from gossamer.graph.factors import behind_mul
 from gossamer.graph.match import (
     Tail,
     activations,
@@ -19,6 +18,7 @@ from gossamer.graph.match import (
     tail,
 )
 from gossamer.graph.refuse import Refusal, refusal, weight_axis
+from gossamer.graph.smooth import smoothed
 from gossamer.plan import Decision, Plan, Reason
 from gossamer.target import OpRule, TargetSpec
 
@@ -109,7 +109,7 @@ def place(model: ir.Model, target: TargetSpec, wish: Wish) -> Plan:
         decisions=tuple(_pruned(nodes, state)),
         shared=tuple(state.shared),
         symmetric=tuple(state.symmetric),
-        behind_mul=behind_mul(nodes, state.decisions, target) if target.q_behind_mul else (),
+        smoothed=smoothed(nodes, state.decisions) if target.smooths else (),
     )
 
 
@@ -147,7 +147,7 @@ def _place_ruled(node: ir.Node, rule: OpRule, state: _State) -> None:
         return
     behind = _own_tail(node, rule, state)
     weight = node.inputs[rule.weight_operand] if rule.weight is not None else None
-    operands = _read_in_int8(node, rule, state)
+    operand, operands = node.inputs[0], _read_in_int8(node, rule, state)
     if not operands:
         state.refuse(node, Reason.NOT_INT8_NEIGHBOUR, f"no int8 {rule.beside[0]} beside int8")
         return
@@ -163,6 +163,7 @@ def _place_ruled(node: ir.Node, rule: OpRule, state: _State) -> None:
         detail=rule.evidence,
         inputs=inputs,
         outputs=(behind.output.name or "",) if rule.output == "required" else (),
+        data=operand.name if weight is not None and operand is not None else None,
         weight=weight.name if weight is not None else None,
         weight_axis=weight_axis(node, rank) if weight is not None else None,
         bias=_int_bias(node, rule),

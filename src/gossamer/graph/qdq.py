@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
+from numpy.typing import NDArray
 
 from gossamer.errors import PlanError
-from gossamer.graph.factors import factors, multiplied
-from gossamer.graph.weights import constant_input, write_weight
+from gossamer.graph.smooth import multiplied
+from gossamer.graph.weights import Data, constant_input, write_weight
 from gossamer.plan import Plan
 from gossamer.quant import QParams
 
 
-def write(model: ir.Model, plan: Plan, params: Mapping[str, QParams]) -> ir.Model:
+def write(
+    model: ir.Model,
+    plan: Plan,
+    params: Mapping[str, QParams],
+    factors: Mapping[str, NDArray[np.float32]] | None = None,
+    means: Mapping[str, NDArray[np.float32]] | None = None,
+) -> ir.Model:
     """`model` (edited in place) with Q/DQ where `plan` says.
 
     1. Every activation value of the plan gets one Q; each reader gets a DQ of its own, because
@@ -29,11 +37,14 @@ def write(model: ir.Model, plan: Plan, params: Mapping[str, QParams]) -> ir.Mode
         model: The float graph that the plan was made for.
         plan: Placement of that graph.
         params: Numbers of every value in `plan.values`.
+        factors: What each smoothed value is multiplied by in front of its Q, for each channel.
+        means: Mean of each channel of values that weights are multiplied with; biases behind them
+            are corrected.
 
     Raises:
         PlanError: A value or node of the plan is not in the graph.
     """
-    graph = model.graph
+    graph, smoothing = model.graph, factors or {}
     nodes = {node.name: node for node in graph}
     values = _values(graph)
     made = {v for d in plan.quantized for v in d.outputs}
@@ -51,10 +62,13 @@ def write(model: ir.Model, plan: Plan, params: Mapping[str, QParams]) -> ir.Mode
                 "Make the plan for the graph that it is written into.",
             )
         if decision.weight is not None:
-            x = params.get(decision.inputs[0]) if decision.inputs else None
-            behind = [factors(values[v]) for v in decision.inputs if v in plan.behind_mul]
-            divisor = behind[0] if behind else None
-            write_weight(graph, nodes[decision.site], decision, plan.weight, x, divisor=divisor)
+            source = decision.inputs[0] if decision.inputs else ""
+            data = Data(
+                numbers=params.get(source),
+                factors=smoothing.get(source),
+                mean=(means or {}).get(decision.data or ""),
+            )
+            write_weight(graph, nodes[decision.site], decision, plan.weight, data)
         for name in decision.apart:
             nodes[name].op_type = "Sum"
     for name in plan.values:
@@ -64,7 +78,7 @@ def write(model: ir.Model, plan: Plan, params: Mapping[str, QParams]) -> ir.Mode
                 "none of that name",
                 "Make the plan for the graph that it is written into.",
             )
-        pair = _Pair.of(graph, values[name], params[name], name in plan.behind_mul)
+        pair = _Pair.of(graph, values[name], params[name], smoothing.get(name))
         pair.write(
             everybody=name in made, readers={member for member, value in readers if value == name}
         )
@@ -88,14 +102,20 @@ class _Pair:
     value: ir.Value
     scale: ir.Value
     zero: ir.Value
-    is_factored: bool
+    factors: NDArray[np.float32] | None
 
     @classmethod
-    def of(cls, graph: ir.Graph, value: ir.Value, numbers: QParams, is_factored: bool) -> _Pair:
+    def of(
+        cls,
+        graph: ir.Graph,
+        value: ir.Value,
+        numbers: QParams,
+        factors: NDArray[np.float32] | None,
+    ) -> _Pair:
         return cls(
             graph=graph,
             value=value,
-            is_factored=is_factored,
+            factors=factors,
             scale=constant_input(graph, f"{value.name}_scale", numbers.scale),
             zero=constant_input(graph, f"{value.name}_zero_point", numbers.zero_point),
         )
@@ -104,7 +124,7 @@ class _Pair:
         """Q behind the value, and a DQ in front of each reader."""
         value, name = self.value, self.value.name
         uses = tuple(value.uses())
-        source = multiplied(self.graph, value) if self.is_factored else value
+        source = value if self.factors is None else multiplied(self.graph, value, self.factors)
         node = ir.node(
             "QuantizeLinear", [source, self.scale, self.zero], name=f"{name}_QuantizeLinear"
         )

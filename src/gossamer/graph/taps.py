@@ -7,8 +7,9 @@ Whole activations never leave the runtime. Of each tapped value come out, in eve
 - `loud`: the rows of ROW elements in which one lies above the value's upper threshold or below
   its lower one. Thresholds are inputs of the graph. So every element beyond them is known.
 
-A small value comes out whole, as its `sample`. Of the model's own outputs come only sums: NaN from
-anywhere mostly ends there, while extremes and samples can miss it.
+A small value comes out whole, as its `sample`. A value whose channels are asked for has a tap of
+its own for them: `mean` and, of smoothed values, `low` and `high`. Of the model's own outputs come
+only sums: NaN from anywhere mostly ends there, while extremes and samples can miss it.
 
 ONNX Runtime visits the leaves of a graph from the last node to the first, and runs first what a
 leaf needs. Appended in reverse order, every tap runs right behind the value that it reads, while
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -40,6 +41,22 @@ END = np.iinfo(np.int64).max
 VIEWS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
 NONNEGATIVE = {"Relu", "Sigmoid", "Softmax"}
 KEEPS_SIGN = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"} | VIEWS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What to observe in a graph.
+
+    Attributes:
+        values: Names of float32 activations in the main graph of which a range is wanted.
+        means: Those of which the mean of each channel is wanted, and the axis of the channels; one
+            of unknown rank goes without.
+        extremes: Those of `means` of which the extremes of each channel are wanted too.
+    """
+
+    values: Sequence[str]
+    means: Mapping[str, int] = field(default_factory=dict)
+    extremes: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,13 +90,13 @@ class _Size:
 
 
 def tap(
-    model: ir.Model, names: Sequence[str], samples: int, dimensions: Mapping[str, int]
+    model: ir.Model, wanted: Wanted, samples: int, dimensions: Mapping[str, int]
 ) -> tuple[Tap, ...]:
     """The taps, added to `model` in place; its own outputs give way to checks for NaN.
 
     Args:
         model: A float graph.
-        names: Values to tap.
+        wanted: What to tap.
         samples: Runs to come.
         dimensions: Sizes of symbolic dimensions, as the first sample has them.
 
@@ -90,17 +107,24 @@ def tap(
     order = {v: i for i, v in enumerate((*graph.inputs, *(o for n in graph for o in n.outputs)))}
     known = {v.name: v for v in order}
     roots: dict[ir.Value, list[str]] = {}
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(wanted.values):
         roots.setdefault(_seen_through(_activation(known, name), order), []).append(name)
 
     writer = _Writer(graph)
     ends = [v for v in graph.outputs if v.dtype == ir.DataType.FLOAT and v in order]
     graph.outputs.clear()
-    writer.split_thresholds(len(roots) + len(ends))
-    taps = [
-        _tap(writer, root, tuple(roots[root]), _size(root, dimensions), samples)
-        for root in sorted(roots, key=order.__getitem__)
-    ]
+    by_channel = {
+        value: axis
+        for name, axis in wanted.means.items()
+        if (value := _activation(known, name)).shape is not None
+    }
+    writer.split_thresholds(len(roots) + len(by_channel) + len(ends))
+    taps = []
+    for value in sorted({*roots, *by_channel}, key=order.__getitem__):
+        if value in roots:
+            taps.append(_tap(writer, value, tuple(roots[value]), _size(value, dimensions), samples))
+        if value in by_channel:
+            taps.append(_channels(writer, value, by_channel[value], value.name in wanted.extremes))
     taps += [_check(writer, v) for v in ends]
     writer.append_reversed()
     return tuple(taps)
@@ -127,6 +151,29 @@ def _tap(
         is_loud = writer.node("Or", is_loud, writer.node("Less", lows, below))
     found["loud"] = writer.node("Compress", rows, is_loud, axis=0)
     return Tap(values=names, step=step, outputs={k: writer.output(v) for k, v in found.items()})
+
+
+def _channels(writer: _Writer, value: ir.Value, axis: int, has_extremes: bool) -> Tap:
+    """Turned around first where channels are the last axis: reducing the others is slow there.
+
+    128x1536 elements on one thread: 207 us for a maximum, 20 and 100 for turning around (2026-11).
+    """
+    writer.begin()
+    rank = len(value.shape or ())
+    axis %= rank
+    others = tuple(i for i in range(rank) if i != axis)
+    if axis == rank - 1 and others:
+        value, name = writer.node("Transpose", value, perm=(axis, *others)), value.name
+        others = tuple(range(1, rank))
+    else:
+        name = value.name
+    parts = {"mean": "ReduceMean"}
+    parts |= {"low": "ReduceMin", "high": "ReduceMax"} if has_extremes else {}
+    outputs = {
+        part: writer.output(writer.node(op, value, writer.numbers(*others), keepdims=0))
+        for part, op in parts.items()
+    }
+    return Tap(values=(name or "",), step=0, outputs=outputs)
 
 
 def _check(writer: _Writer, value: ir.Value) -> Tap:

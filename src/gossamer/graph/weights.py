@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from gossamer.errors import PlanError
+from gossamer.graph.bias import bias, mean_error
 from gossamer.graph.match import constant
 from gossamer.plan import Decision
 from gossamer.quant import QParams, QuantSpec, qparams
@@ -26,33 +27,44 @@ def quantize_weight(
     return numbers.quantize(array, spec), numbers
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """What is known of the value that a weight is multiplied with.
+
+    Attributes:
+        numbers: How it is stored; needed for a bias in int32.
+        factors: What its channels come multiplied by, if by anything.
+        mean: Of each channel before that; None leaves the bias as it is.
+    """
+
+    numbers: QParams | None = None
+    factors: NDArray[np.float32] | None = None
+    mean: NDArray[np.float32] | None = None
+
+
 def write_weight(
-    graph: ir.Graph,
-    node: ir.Node,
-    decision: Decision,
-    spec: QuantSpec,
-    x: QParams | None,
-    *,
-    divisor: NDArray[np.float32] | None = None,
+    graph: ir.Graph, node: ir.Node, decision: Decision, spec: QuantSpec, data: Data
 ) -> None:
     """Put the weight (and the int32 bias) of a site behind DequantizeLinear, in place.
+
+    The bias of a site whose data has a mean is corrected, see `gossamer.graph.bias`.
 
     Args:
         graph: Graph of the site.
         node: The site.
         decision: Its decision, with a weight.
         spec: How weights are stored.
-        x: Numbers of the site's input; needed for a bias in int32.
-        divisor: What the input comes multiplied by, for each row of the weight.
+        data: What the weight is multiplied with.
 
     Raises:
         PlanError: The weight or bias is no constant of the graph.
     """
     weight, array = _constant(graph, decision.weight)
-    if divisor is not None:
-        array = array.astype(np.float32) / divisor[:, None]
+    base, mean, x = weight.name or "", data.mean, data.numbers
+    if data.factors is not None:
+        array, base = array.astype(np.float32) / data.factors[:, None], f"{base}_divided"
+        mean = mean * data.factors if mean is not None else None
     numbers = _numbers(array, spec, decision.weight_axis)
-    base = weight.name or "" if divisor is None else f"{weight.name}_divided"
     if decision.bias is not None and x is not None:
         fitting = _fit_bias(numbers, _constant(graph, decision.bias)[1], x)
         if fitting is not numbers:
@@ -60,11 +72,34 @@ def write_weight(
         numbers = fitting
     axis = "" if numbers.axis is None else f"_{numbers.axis}"
     stored = numbers.quantize(array, spec)
+    if mean is not None:
+        error = array.astype(np.float32) - numbers.dequantize(stored)
+        decision = _correct_bias(graph, node, decision, mean_error(node, error, mean))
     _replace(graph, node, weight, (stored, numbers), f"{base}{axis}")
     if decision.bias is not None and x is not None:
         _write_bias(graph, node, decision.bias, x, numbers)
     if decision.nonzero_bias:
         _add_bias(graph, node, array.shape[0])
+
+
+def _correct_bias(
+    graph: ir.Graph, node: ir.Node, decision: Decision, shift: NDArray[np.float32] | None
+) -> Decision:
+    """The decision of a site whose bias took up `shift`; unchanged where there is no such bias."""
+    reader, index = bias(node)
+    old = reader.inputs[index] if reader is not None else None
+    tensor = constant(old)
+    if reader is None or old is None or tensor is None or shift is None:
+        return decision
+    array = tensor.numpy()
+    if array.shape != shift.shape or not shift.any():
+        return decision
+    fresh = constant_input(graph, f"{old.name}_{node.name}_corrected", array + shift)
+    reader.replace_input_with(index, fresh)
+    if not old.uses() and not old.is_graph_output():
+        del graph.initializers[old.name or ""]
+    stored = fresh.name if decision.bias is not None else None
+    return replace(decision, bias=stored, nonzero_bias=False)
 
 
 def _numbers(array: NDArray[np.generic], spec: QuantSpec, axis: int | None) -> QParams:

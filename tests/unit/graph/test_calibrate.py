@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from gossamer.errors import CalibrationError
 from gossamer.graph.calibrate import collect, load, save
 from gossamer.graph.observers.percentile import Percentile
+from gossamer.graph.taps import Wanted
 from gossamer.runtime import Feed
-from gossamer.statistics import Statistics
+from gossamer.statistics import ChannelStatistics, Statistics
 
 CONVOLUTIONS = """<ir_version: 8, opset_import: ["": 18]>
 g (float[batch, 3, 40, 40] image) => (float[batch, 16, 40, 40] sum)
@@ -77,7 +79,9 @@ def sentences(lengths: tuple[int, ...]) -> list[Feed]:
 def observed(
     model: ir.Model | Path, values: tuple[str, ...], feeds: list[Feed], seed: int = 0
 ) -> Statistics:
-    return collect(model, values, lambda: iter(feeds), samples=len(feeds), threads=1, seed=seed)
+    return collect(
+        model, Wanted(values=values), lambda: iter(feeds), samples=len(feeds), threads=1, seed=seed
+    )
 
 
 def activations(model: ir.Model, value: str, feeds: list[Feed]) -> list[NDArray[np.float32]]:
@@ -110,6 +114,26 @@ def test_extremes_of_ragged_sequences_are_exact(tokens: ir.Model) -> None:
         tensor = statistics.tensor(value)
         assert np.array_equal(tensor.sample_high, [x.max() for x in wanted])
         assert np.array_equal(tensor.sample_low, [x.min() for x in wanted])
+
+
+def test_channels_of_images_and_ragged_sequences(convolutions: ir.Model, tokens: ir.Model) -> None:
+    feeds = images(5)
+    wanted = Wanted(values=("relu",), means={"relu": 1, "image": 1, "flat": -1})
+    found = collect(convolutions, wanted, lambda: iter(feeds), samples=5, threads=1).channels
+    assert set(found) == {"relu", "image", "flat"}
+    x = np.stack(activations(convolutions, "relu", feeds)).reshape(5, 16, -1)
+    assert np.allclose(found["relu"].mean, x.mean(axis=(0, 2)), atol=1e-5)
+    assert np.allclose(found["flat"].mean, x.reshape(5, -1).mean(axis=0), atol=1e-5)
+    assert found["relu"].low is None
+
+    feeds = sentences((5, 64, 1, 33))
+    wanted = Wanted(values=("y",), means={"x": -1, "hidden": -1}, extremes={"hidden"})
+    found = collect(tokens, wanted, lambda: iter(feeds), samples=4, threads=1).channels
+    rows = [a.reshape(-1, 256) for a in activations(tokens, "hidden", feeds)]
+    assert np.array_equal(found["hidden"].low, np.concatenate(rows).min(axis=0))
+    assert np.array_equal(found["hidden"].high, np.concatenate(rows).max(axis=0))
+    mean = np.mean([r.mean(axis=0) for r in rows], axis=0)  # every sentence counts the same
+    assert np.allclose(found["hidden"].mean, mean, atol=1e-5)
 
 
 def test_tails_of_the_histogram_are_those_of_all_elements(
@@ -184,7 +208,7 @@ def test_only_the_samples_asked_for_are_used(convolutions: ir.Model) -> None:
             taken.append(i)
             yield feed
 
-    statistics = collect(convolutions, ("sum",), feeds, samples=3, threads=1)
+    statistics = collect(convolutions, Wanted(values=("sum",)), feeds, samples=3, threads=1)
 
     assert (statistics.samples, taken) == (3, [0, 1, 2])
     assert len(statistics.tensor("sum").sample_low) == 3
@@ -211,9 +235,17 @@ def test_empty_samples_among_others_count_nothing(tokens: ir.Model) -> None:
 
 
 def test_saved_statistics_come_back_equal(statistics: Statistics, tmp_path: Path) -> None:
+    ends = np.arange(3, dtype=np.float32)
+    channels = {
+        "a": ChannelStatistics(mean=ends),
+        "b": ChannelStatistics(mean=ends, low=-ends, high=ends),
+    }
+    statistics = replace(statistics, channels=channels)
     save(statistics, tmp_path / "statistics.npz")
     again = load(tmp_path / "statistics.npz")
 
+    assert again.channels["a"].low is None
+    assert np.array_equal(again.channels["b"].low, -ends)
     assert again.encode() == statistics.encode()
     assert list(again.tensors) == list(statistics.tensors)
     assert again.seconds == statistics.seconds
@@ -238,7 +270,7 @@ def test_absent_statistics_are_refused(tmp_path: Path) -> None:
 
 def test_no_samples_are_refused(convolutions: ir.Model) -> None:
     with pytest.raises(CalibrationError, match="at least one calibration sample"):
-        collect(convolutions, ("sum",), lambda: iter(()), samples=4, threads=1)
+        collect(convolutions, Wanted(values=("sum",)), lambda: iter(()), samples=4, threads=1)
 
 
 @pytest.mark.parametrize("value", ["nothing", "w1"])

@@ -17,6 +17,7 @@ from gossamer import plugins
 from gossamer.graph._histogram import Histogram
 from gossamer.graph.calibrate import collect
 from gossamer.graph.passes.simplify import simplify
+from gossamer.graph.taps import Wanted
 from gossamer.run import plan
 from gossamer.runtime import Feed
 from gossamer.sources import find
@@ -114,7 +115,7 @@ def test_every_rule_is_within_2_percent_of_the_range_from_all_elements(
     values = [v for v in plan(source, "ort-cpu", "portable").values if v in known]
     feeds: list[Feed] = [{source.inputs[0].name: x} for x in rows(real)]
 
-    sampled = collect(model, values, lambda: iter(feeds), samples=SAMPLES, threads=1)
+    sampled = collect(model, Wanted(values=values), lambda: iter(feeds), samples=SAMPLES, threads=1)
 
     assert len(values) > 20
     strayed = {}

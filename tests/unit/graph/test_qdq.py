@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -184,35 +181,3 @@ def test_weights_without_a_known_order_keep_7_bits_for_s16() -> None:
     spec = QuantSpec(dtype="s8", symmetric=True, accumulator="s16")
     stored, _ = quantize_weight(np.array([[1.0, -1.0]], np.float32), spec, None)
     assert stored.tolist() == [[64, -64]]
-
-
-def normalised() -> ir.Model:
-    """A value that two int8 products and a residual read."""
-    return graph(
-        """(float[1, 8, 128] x) => (float[1, 8, 128] y) {
-        n = LayerNormalization <axis = -1> (x, g)  p = MatMul(n, w1)  q = MatMul(n, w2)
-        r = Add(p, q)  y = Add(n, r) }""",
-        g=np.ones(128, np.float32), w1=(128, 128), w2=(128, 128),
-    )  # fmt: skip
-
-
-def test_a_value_with_other_readers_comes_to_its_q_through_a_mul() -> None:
-    model = normalised()
-    written, plan = quantized(model, OPENVINO)
-    assert plan.behind_mul == ("n",)
-    (mul,) = (n for n in written.graph if n.op_type == "Mul")
-    assert [u.node.op_type for u in mul.outputs[0].uses()] == ["QuantizeLinear"]
-    (add,) = (n for n in written.graph if n.name == "add4")
-    assert add.inputs[0] is mul.inputs[0]
-    plainly, _ = quantized(model, replace(OPENVINO, q_behind_mul=False))
-    data = feed(model)
-    a, b = run(ir.to_proto(written), data)["y"], run(ir.to_proto(plainly), data)["y"]
-    assert abs(agreement(model, written) - agreement(model, plainly)) < 1
-    assert sqnr(a, b) > 35
-
-
-@pytest.mark.parametrize("build", [block, residual])
-def test_a_value_that_the_kernel_before_quantizes_needs_no_mul(
-    build: Callable[[], ir.Model],
-) -> None:
-    assert quantized(build(), OPENVINO)[1].behind_mul == ()

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 from gossamer.graph import qdq
 from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.place import Wish, place
+from gossamer.graph.smooth import extremes, factors
 from gossamer.plan import Decision, Plan, Reason
 from gossamer.quant import QParams, QuantSpec, qparams
 from gossamer.step import GraphContext, GraphStep, RangeRule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
     import onnx_ir as ir
+    from numpy.typing import NDArray
 
     from gossamer.statistics import Statistics
 
@@ -23,6 +28,9 @@ SYMMETRIC = QuantSpec(dtype="s8", symmetric=True)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantizeStatic(GraphStep):
     """int8 weights and activations with ranges fixed by calibration.
+
+    Biases take back the mean error of rounded weights (`gossamer.graph.bias`); where it costs the
+    target nothing, activations are smoothed (`gossamer.graph.smooth`).
 
     Attributes:
         ranges: Rule that chooses activation ranges from the calibration statistics.
@@ -38,12 +46,24 @@ class QuantizeStatic(GraphStep):
         plan = place(model, context.target, wish)
         statistics = context.statistics(plan.values)
         plan = _calibrated(model, plan, context, wish, statistics)
+        smoothing = factors(model.graph, plan, statistics)
+        plan = replace(plan, smoothed=tuple(smoothing))
         context.record(plan)
-        return qdq.write(model, plan, parameters(plan, statistics, self.ranges))
+        numbers = parameters(plan, statistics, self.ranges, smoothing)
+        means = {name: channels.mean for name, channels in statistics.channels.items()}
+        return qdq.write(model, plan, numbers, smoothing, means)
 
 
-def parameters(plan: Plan, statistics: Statistics, ranges: RangeRule) -> dict[str, QParams]:
+def parameters(
+    plan: Plan,
+    statistics: Statistics,
+    ranges: RangeRule,
+    smoothing: Mapping[str, NDArray[np.float32]],
+) -> dict[str, QParams]:
     """Scale and zero point of every value in the plan.
+
+    Smoothed values keep all that was observed, whatever the rule: a range that cut something off
+    would cut it off every channel.
 
     Values that must share numbers get the union of their ranges. A value whose zero point must be
     0 is u8 where it is never negative, and symmetric s8 where it is.
@@ -54,8 +74,11 @@ def parameters(plan: Plan, statistics: Statistics, ranges: RangeRule) -> dict[st
         if group & symmetric and any(statistics.tensor(v).low < 0 for v in group):
             specs.update(dict.fromkeys(group, SYMMETRIC))
     found = {
-        v: ranges.range(statistics.tensor(v), symmetric=spec.symmetric) for v, spec in specs.items()
+        v: ranges.range(statistics.tensor(v), symmetric=spec.symmetric)
+        for v, spec in specs.items()
+        if v not in smoothing
     }
+    found |= {v: extremes(statistics.channels[v], each) for v, each in smoothing.items()}
     for group in _joined(plan):
         low = min(found[v][0] for v in group)
         high = max(found[v][1] for v in group)

@@ -17,6 +17,7 @@ import pytest
 
 import gossamer
 from gossamer.errors import BuildError
+from gossamer.progress import Silent
 from gossamer.search import trial
 from zoo import whole
 from zoo.network import RECORDER
@@ -157,6 +158,29 @@ def test_a_run_that_was_killed_after_a_candidate_goes_on_behind_it(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     check_resumes("candidate 3", options, tmp_path / "out")
+
+
+def test_a_finalist_that_does_not_run_again_fails_and_the_run_goes_on(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    class Damage(Silent):
+        """Breaks the files of all candidates but the float ones when finalists are timed."""
+
+        def stage(self, name: str, total: int | None = None) -> None:
+            if name == "finalists":
+                for identity in finished(out):
+                    for file in (out / "candidates" / identity).glob("*.onnx"):
+                        file.write_bytes(b"damaged")
+
+    result = gossamer.compress(**options, out=out, progress=Damage())
+
+    assert result.winner.label == "float32"
+    failed = [c for c in result.candidates if c.status == "failed"]
+    assert failed
+    assert all(c.reason and c.path is None for c in failed)
+    check_whole(out)
 
 
 @pytest.mark.slow

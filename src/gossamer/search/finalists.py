@@ -11,7 +11,7 @@ import numpy as np
 
 from gossamer import store
 from gossamer.measure.measure import Contender, measure_latency
-from gossamer.search.trial import MEASUREMENT
+from gossamer.search.trial import MEASUREMENT, REFUSALS
 
 if TYPE_CHECKING:
     from gossamer.measurement import Latency
@@ -67,7 +67,21 @@ def expected_seconds(finalists: Sequence[Candidate]) -> float:
 
 
 def confirm(trials: Trials, finalists: Sequence[Candidate]) -> list[Candidate]:
-    """The finalists with latencies taken longer, in turns with each other and the best float model.
+    """The finalists with latencies taken longer, without those that do not run again.
+
+    Where one of them brings the measurement down, each is timed alone.
+    """
+    try:
+        return _timed(trials, finalists)
+    except REFUSALS as error:
+        if len(finalists) == 1:
+            trials.fail(finalists[0], str(error))
+            return []
+    return [found for candidate in finalists for found in confirm(trials, [candidate])]
+
+
+def _timed(trials: Trials, finalists: Sequence[Candidate]) -> list[Candidate]:
+    """Timed in turns with each other and the best float model.
 
     While candidates come one after the other, each is timed for a moment, long after the noise
     floor was: on a shared machine the fastest of many such moments is the luckiest. The floor is

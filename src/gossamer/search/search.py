@@ -139,12 +139,14 @@ def _climb(trials: Trials, rungs: list[Rung], observed: Lookup, limits: Limits) 
 
 
 def _final(trials: Trials, limits: Limits) -> list[Candidate]:
-    """The finalists, timed once more where time allows."""
-    found = finalists(trials.candidates.values())
-    if not found or limits.left < expected_seconds(found):
-        return found
-    trials.trial.progress.stage("finalists")
-    return confirm(trials, found)
+    """The finalists, timed once more where time allows; others where all of them fail then."""
+    while found := finalists(trials.candidates.values()):
+        if limits.left < expected_seconds(found):
+            return found
+        trials.trial.progress.stage("finalists")
+        if confirmed := confirm(trials, found):
+            return confirmed
+    return []
 
 
 def _is_over(limits: Limits, rung: Rung) -> bool:

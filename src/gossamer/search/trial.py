@@ -221,6 +221,16 @@ class Trials:
         self.trial.progress.candidate(found)
         return found
 
+    def fail(self, candidate: Candidate, reason: str) -> Candidate:
+        """A candidate that was measured, but does not run any more, with the reason."""
+        if candidate.path is not None:
+            store.remove(self.trial.out / candidate.path)
+        return self.keep(
+            dataclasses.replace(
+                candidate, status="failed", reason=reason, path=None, within_budget=False
+            )
+        )
+
     def forget_files(self, keep: set[str]) -> None:
         """Delete the model files of all candidates but those named."""
         for identity, candidate in self.candidates.items():

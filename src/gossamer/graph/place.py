@@ -196,7 +196,13 @@ def _read_in_int8(node: ir.Node, rule: OpRule, state: _State) -> tuple[ir.Value,
         return ()
     single = [v for v in straight if len(v.uses()) == 1]
     kept = single[0] if len(single) == 1 else straight[-1]
-    return tuple(v for v in operands if v is not kept and (v in single or v in state.read))
+    return tuple(v for v in operands if v is not kept and (v in single or _is_read(v, state)))
+
+
+def _is_read(value: ir.Value, state: _State) -> bool:
+    """Whether a node with weights reads `value`, or what it is moved from, in int8."""
+    source, _ = origin(value, state.target.transparent)
+    return value in state.read or (state.target.hoists and source in state.read)
 
 
 def _is_made_by(value: ir.Value, ops: tuple[str, ...], state: _State) -> bool:

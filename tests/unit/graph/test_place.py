@@ -169,3 +169,17 @@ def test_a_sum_of_two_convs_that_nothing_else_reads_takes_one_of_them_in_int8() 
         w1=(16, 16, 1, 1), w2=(16, 16, 1, 1),
     )  # fmt: skip
     assert decision(place(model, OPENVINO, WISH), "add2").inputs == ("b",)
+
+
+def test_a_shortcut_that_only_moves_what_a_conv_reads_is_read_in_int8() -> None:
+    """As in a ResNet for CIFAR: one pair above Slice and Pad serves the Conv and the sum."""
+    model = graph(
+        """(float[1, 16, 8, 8] x) => (float[1, 32, 4, 4] y) { r = Relu(x)
+        a = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (r, w1)
+        c = Slice(r, from, to, axes, steps)  p = Pad(c, wider)  s = Add(a, p)  y = Exp(s) }""",
+        w1=(32, 16, 3, 3), **{"from": np.array([0, 0])}, to=np.array([99, 99]),
+        axes=np.array([2, 3]), steps=np.array([2, 2]), wider=np.array([0, 8, 0, 0, 0, 8, 0, 0]),
+    )  # fmt: skip
+    found = decision(place(model, OPENVINO, WISH), "add4")
+    assert found.inputs == ("r",)
+    assert set(found.through) == {"slice2", "pad3"}

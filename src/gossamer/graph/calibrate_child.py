@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LOUD = 2.5e-4  # share of all elements at either end that is told one by one
 BUFFER = 1 << 21  # elements of all values that wait to be counted, 8 MiB
 CAUTION = 16  # runs before which a single loud sample could set the thresholds too high
+SHIFT = 31  # elements by which the sample of a whole value begins later in every run
 MAX_START = 97  # samples begin at an element below this
 
 
@@ -209,22 +210,33 @@ class Observed:
         if "mean" in outputs:
             self._take_channels(results)
             return 0
+        if "whole" in outputs:
+            return self._take_whole(results[outputs["whole"]].ravel())
         sample = results[outputs["sample"]]
         # a copy: results that live on would keep the runtime from reusing its memory
         self._samples.append(sample.copy())
-        if self._step == 1:
-            self.lows.append(float(sample.min()) if sample.size else math.inf)
-            self.highs.append(float(sample.max()) if sample.size else -math.inf)
-            return sample.size
         # an output of Relu or Clip(0, …) tells no minimum: it cannot be below 0
-        self.lows.append(results[outputs["lowest"]].item() if "lowest" in outputs else 0.0)
-        self.highs.append(results[outputs["highest"]].item())
+        low = results[outputs["lowest"]].min(initial=math.inf) if "lowest" in outputs else 0.0
+        self.lows.append(float(low))
+        self.highs.append(float(results[outputs["highest"]].max(initial=-math.inf)))
         rows = results[outputs["loud"]]
         if not rows.size:
             return sample.size
         loud = rows[rows >= self._above]
         if "lowest" in outputs:
             loud = np.concatenate([loud, rows[rows < self._below]])
+        self._loud.append(loud)
+        return sample.size + loud.size
+
+    def _take_whole(self, x: NDArray[np.float32]) -> int:
+        low, high = float(x.min(initial=math.inf)), float(x.max(initial=-math.inf))
+        sample = x[SHIFT * len(self.lows) % self._step :: self._step].copy()
+        self._samples.append(sample)
+        self.lows.append(low)
+        self.highs.append(high)
+        if high < self._above and low >= self._below:
+            return sample.size
+        loud = x[(x >= self._above) | (x < self._below)]
         self._loud.append(loud)
         return sample.size + loud.size
 
@@ -281,9 +293,9 @@ class Observed:
 
     def choose_thresholds(self, share: float) -> tuple[float, float]:
         """What is loud from now on: below the first number, not below the second."""
-        if self.histogram is not None and "loud" in self._outputs:
+        if self.histogram is not None and self._step > 1:
             below, self._above = self.histogram.quantiles(share)
-            if "lowest" in self._outputs:
+            if "whole" in self._outputs or "lowest" in self._outputs:
                 self._below = below
         return self._below, self._above
 

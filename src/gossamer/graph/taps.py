@@ -1,13 +1,15 @@
 """Taps: nodes that read small statistics off a value while the graph runs.
 
-Whole activations never leave the runtime. Of each tapped value come out, in every run:
+Large activations never leave the runtime. Of each tapped value come out, in every run:
 
 - `sample`: every `step`-th element (a prime, so that it does not keep hitting one channel);
-- `highest` and `lowest`: the extremes, exact (of a value that cannot be negative only the first);
-- `loud`: the rows of ROW elements in which one lies above the value's upper threshold or below
-  its lower one. Thresholds are inputs of the graph. So every element beyond them is known.
+- `highest` and `lowest`: the exact extremes, of each row of ROW elements, about, or of all (of a
+  value that cannot be negative only the first);
+- `loud`: the rows in which an element lies above the value's upper threshold or below its lower
+  one. Thresholds are inputs of the graph. So every element beyond them is known.
 
-A small value comes out whole, as its `sample`. A value whose channels are asked for has a tap of
+A small value comes out `whole`, and so do all values of a small model: there the nodes of a tap
+would cost more than the value itself. A value whose channels are asked for has a tap of
 its own for them: `mean` and, of smoothed values, `low` and `high`. Of the model's own outputs come
 only sums: NaN from anywhere mostly ends there, while extremes and samples can miss it.
 
@@ -35,6 +37,8 @@ INPUTS = (START, ABOVE, BELOW)
 POINTS = 1 << 17  # sampled elements of one value in all runs; the entropy rule needs them
 MIN_POINTS, MAX_POINTS = 512, 1 << 14  # … in one run
 ROW = 64  # elements of a row, about: 0.09 ns per element, 0.20 with 16 (2026-11, one thread)
+SHORT = 16  # rows below this length have too many extremes to tell
+WHOLE = 1 << 20  # elements of all values of a small model, 4 MiB
 UNKNOWN_SIZE = 1 << 16
 END = np.iinfo(np.int64).max
 
@@ -65,7 +69,7 @@ class Tap:
 
     Attributes:
         values: Names of the values that it stands for: the same numbers in other shapes.
-        step: Stride of the sample; 1 is the whole value.
+        step: Stride of the sample; 1 is all of the value, 0 nothing.
         outputs: Positions of the graph outputs by part.
     """
 
@@ -119,10 +123,17 @@ def tap(
         if (value := _activation(known, name)).shape is not None
     }
     writer.split_thresholds(len(roots) + len(by_channel) + len(ends))
+    sizes = {root: _size(root, dimensions) for root in roots}
+    is_small = sum(size.elements for size in sizes.values()) <= WHOLE
     taps = []
     for value in sorted({*roots, *by_channel}, key=order.__getitem__):
         if value in roots:
-            taps.append(_tap(writer, value, tuple(roots[value]), _size(value, dimensions), samples))
+            names, size = tuple(roots[value]), sizes[value]
+            step = _step(size.elements, samples)
+            if is_small or step == 1:
+                taps.append(_whole(writer, value, names, step))
+            else:
+                taps.append(_tap(writer, value, names, size, step))
         if value in by_channel:
             taps.append(_channels(writer, value, by_channel[value], value.name in wanted.extremes))
     taps += [_check(writer, v) for v in ends]
@@ -130,24 +141,23 @@ def tap(
     return tuple(taps)
 
 
-def _tap(
-    writer: _Writer, value: ir.Value, names: tuple[str, ...], size: _Size, samples: int
-) -> Tap:
-    points = min(max(POINTS // samples, MIN_POINTS), MAX_POINTS)
+def _whole(writer: _Writer, value: ir.Value, names: tuple[str, ...], step: int) -> Tap:
+    writer.begin()
+    return Tap(values=names, step=step, outputs={"whole": writer.output(value)})
+
+
+def _tap(writer: _Writer, value: ir.Value, names: tuple[str, ...], size: _Size, step: int) -> Tap:
     above, below = writer.begin()
-    if size.elements < 2 * points:
-        whole = writer.node("Reshape", value, writer.numbers(-1))
-        return Tap(values=names, step=1, outputs={"sample": writer.output(whole)})
     is_signed = not _is_nonnegative(value)
-    step = _step(size.elements, points)
     found = {"sample": writer.sample(value, step)}
-    rows = writer.node("Reshape", value, writer.numbers(-1, _row(size.divisor)))
+    length = _row(size.divisor)
+    rows = writer.node("Reshape", value, writer.numbers(-1, length))
     highs = writer.node("ReduceMax", rows, writer.numbers(1), keepdims=0)
-    found["highest"] = writer.node("ReduceMax", highs)
+    found["highest"] = highs if length >= SHORT else writer.node("ReduceMax", highs)
     is_loud = writer.node("GreaterOrEqual", highs, above)
     if is_signed:
         lows = writer.node("ReduceMin", rows, writer.numbers(1), keepdims=0)
-        found["lowest"] = writer.node("ReduceMin", lows)
+        found["lowest"] = lows if length >= SHORT else writer.node("ReduceMin", lows)
         is_loud = writer.node("Or", is_loud, writer.node("Less", lows, below))
     found["loud"] = writer.node("Compress", rows, is_loud, axis=0)
     return Tap(values=names, step=step, outputs={k: writer.output(v) for k, v in found.items()})
@@ -247,7 +257,7 @@ class _Writer:
     def output(self, value: ir.Value) -> int:
         """The position at which `value` becomes a graph output."""
         position = len(self._graph.outputs)
-        value.name = f"gossamer.output.{position}"
+        value.name = value.name or f"gossamer.output.{position}"
         value.type = ir.TensorType(ir.DataType.FLOAT)
         self._graph.outputs.append(value)
         return position
@@ -311,9 +321,9 @@ def _size(value: ir.Value, dimensions: Mapping[str, int]) -> _Size:
     return _Size(elements=elements, is_fixed=is_fixed, divisor=divisor)
 
 
-def _step(elements: int, points: int) -> int:
-    """1, or a prime that does not divide the size, and keeps about `points` elements."""
-    step = elements // points
+def _step(elements: int, samples: int) -> int:
+    """1, or a prime that does not divide the size, and keeps about POINTS elements of all runs."""
+    step = elements // min(max(POINTS // samples, MIN_POINTS), MAX_POINTS)
     if step < 2:
         return 1
     step |= 1  # odd

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gossamer.errors import CalibrationError
+from gossamer.graph import taps
 from gossamer.graph.calibrate import collect, load, save
 from gossamer.graph.observers.percentile import Percentile
 from gossamer.graph.taps import Wanted
@@ -59,8 +60,16 @@ def tokens() -> ir.Model:
     return built(TOKENS, w=np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32))
 
 
+@pytest.fixture(scope="module", params=[taps.WHOLE, 0], ids=["small", "large"])
+def model_size(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Values come out whole, as those of small models do, or through taps of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(taps, "WHOLE", request.param)
+        yield
+
+
 @pytest.fixture(scope="module")
-def statistics(convolutions: ir.Model) -> Statistics:
+def statistics(convolutions: ir.Model, model_size: None) -> Statistics:  # noqa: ARG001
     """Of 24 images."""
     return observed(convolutions, ("image", "first", "relu", "flat", "second", "sum"), images(24))
 
@@ -105,6 +114,7 @@ def test_extremes_of_images_are_exact(convolutions: ir.Model, statistics: Statis
         assert (tensor.low, tensor.high) == (min(tensor.sample_low), max(tensor.sample_high))
 
 
+@pytest.mark.usefixtures("model_size")
 def test_extremes_of_ragged_sequences_are_exact(tokens: ir.Model) -> None:
     values, feeds = ("x", "hidden", "y", "scores"), sentences((5, 64, 1, 200, 33))
     statistics = observed(tokens, values, feeds)
@@ -116,6 +126,7 @@ def test_extremes_of_ragged_sequences_are_exact(tokens: ir.Model) -> None:
         assert np.array_equal(tensor.sample_low, [x.min() for x in wanted])
 
 
+@pytest.mark.usefixtures("model_size")
 def test_channels_of_images_and_ragged_sequences(convolutions: ir.Model, tokens: ir.Model) -> None:
     feeds = images(5)
     wanted = Wanted(values=("relu",), means={"relu": 1, "image": 1, "flat": -1})
@@ -300,6 +311,7 @@ def test_bad_numbers_in_a_sample_name_the_input_and_the_sample(
         observed(convolutions, ("relu",), feeds)
 
 
+@pytest.mark.usefixtures("model_size")
 @pytest.mark.parametrize(("size", "place"), [(4, 1), (100_000, 64), (100_000, 65)])
 @pytest.mark.parametrize("bad", [0.0, -1.0])
 def test_bad_numbers_inside_name_the_value_and_the_sample(
@@ -341,6 +353,7 @@ def test_a_process_that_dies_is_told(
         observed(convolutions, ("relu",), images(1))
 
 
+@pytest.mark.usefixtures("model_size")
 def test_a_huge_fill_value_counts_as_what_it_is() -> None:
     model = built(
         """<ir_version: 8, opset_import: ["": 18]>

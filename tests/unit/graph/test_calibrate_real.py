@@ -121,8 +121,10 @@ def test_every_rule_is_within_2_percent_of_the_range_from_all_elements(
     strayed = {}
     for name, full in everything(model, values, feeds).items():
         wanted, tensor = full.statistics(), sampled.tensor(name)
-        assert np.array_equal(tensor.sample_high, wanted.sample_high)
-        assert np.array_equal(np.minimum(tensor.sample_low, 0), np.minimum(wanted.sample_low, 0))
+        # kernels of another graph and number of threads may differ in the last bit
+        assert np.allclose(tensor.sample_high, wanted.sample_high, rtol=1e-6, atol=0)
+        lows = (np.minimum(x.sample_low, 0) for x in (tensor, wanted))
+        assert np.allclose(*lows, rtol=1e-6, atol=0)
         for rule in plugins.names("ranges"):
             member = plugins.load("ranges", rule)()
             for symmetric in (False, True):

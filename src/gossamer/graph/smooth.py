@@ -72,8 +72,9 @@ def factors(graph: ir.Graph, plan: Plan, statistics: Statistics) -> dict[str, ND
             if d.inputs == (name,)
             and (weight := constant(graph.initializers.get(d.weight or ""))) is not None
         ]
-        sizes = np.maximum(-channels.low, channels.high)
-        found[name] = _factors(sizes, np.max(rows, axis=0))
+        activations, weights = np.maximum(-channels.low, channels.high), np.max(rows, axis=0)
+        if activations.shape == weights.shape:  # not so where another node reads other channels
+            found[name] = _factors(activations, weights)
     return found
 
 

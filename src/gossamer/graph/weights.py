@@ -92,9 +92,10 @@ def _correct_bias(
     if reader is None or old is None or tensor is None or shift is None:
         return decision
     array = tensor.numpy()
-    if array.shape != shift.shape or not shift.any():
+    if array.size != shift.size or array.shape[-1:] != shift.shape or not shift.any():
         return decision
-    fresh = constant_input(graph, f"{old.name}_{node.name}_corrected", array + shift)
+    content = array + shift.reshape(array.shape)
+    fresh = constant_input(graph, f"{old.name}_{node.name}_corrected", content)
     reader.replace_input_with(index, fresh)
     if not old.uses() and not old.is_graph_output():
         del graph.initializers[old.name or ""]

@@ -32,6 +32,14 @@ def gemm() -> ir.Model:
     )  # fmt: skip
 
 
+def wide_bias() -> ir.Model:
+    return graph(
+        """(float[1, 8, 128] x) => (float[1, 8, 128] y) {
+        t = Tanh(x)  p = MatMul(t, w)  y = Add(p, b) }""",
+        w=(128, 128), b=(1, 1, 128),
+    )  # fmt: skip
+
+
 def matmul() -> ir.Model:
     return graph(
         """(float[1, 8, 128] x) => (float[1, 8, 128] y) {
@@ -60,7 +68,7 @@ def test_the_error_of_a_convolution_is_that_of_constant_channels(
 
 
 @pytest.mark.parametrize("target", [ORT, OPENVINO], ids=lambda t: t.name)
-@pytest.mark.parametrize("build", [conv, gemm, matmul])
+@pytest.mark.parametrize("build", [conv, gemm, matmul, wide_bias])
 def test_biases_take_back_the_mean_error_of_weights(
     build: Callable[[], ir.Model], target: TargetSpec
 ) -> None:

@@ -56,11 +56,7 @@ def write(
     }
     for decision in plan.quantized:
         if decision.site not in nodes:
-            raise PlanError(
-                f"a node named {decision.site!r}",
-                "a graph without it",
-                "Make the plan for the graph that it is written into.",
-            )
+            raise _foreign(f"a node named {decision.site!r}", "a graph without it")
         if decision.weight is not None:
             source = decision.inputs[0] if decision.inputs else ""
             data = Data(
@@ -73,11 +69,7 @@ def write(
             nodes[name].op_type = "Sum"
     for name in plan.values:
         if name not in values or name not in params:
-            raise PlanError(
-                f"a value {name!r} with a range",
-                "none of that name",
-                "Make the plan for the graph that it is written into.",
-            )
+            raise _foreign(f"a value {name!r} with a range", "none of that name")
         pair = _Pair.of(graph, values[name], params[name], smoothing.get(name))
         pair.write(
             everybody=name in made, readers={member for member, value in readers if value == name}
@@ -85,6 +77,10 @@ def write(
     graph.sort()
     passes.NameFixPass()(model)
     return model
+
+
+def _foreign(needed: str, received: str) -> PlanError:
+    return PlanError(needed, received, "Make the plan for the graph that it is written into.")
 
 
 def _values(graph: ir.Graph) -> dict[str, ir.Value]:

@@ -29,6 +29,8 @@ class TensorStatistics:
     Attributes:
         low: Exact minimum over every element of every sample; 0 instead for large outputs of Relu,
             Sigmoid, Softmax and Clip(0, …), which cannot be below that. Ranges contain 0 anyway.
+            For large outputs of SiLU, what the function takes on at least in the exact range of its
+            input.
         high: Exact maximum.
         sample_low: Minimum of each sample, in feeding order, `[samples]` float32; samples in
             which the tensor was empty are left out.
@@ -65,7 +67,8 @@ class ChannelStatistics:
     """Statistics of each channel of one activation that products with weights read.
 
     Attributes:
-        mean: Mean over the samples of the mean of the channel in each, `[channels]` float32.
+        mean: Mean of the channel over all samples, `[channels]` float32; of the strided subsample
+            where no extremes are wanted.
         low: Exact minimum; None where that was not asked for.
         high: Exact maximum of the same.
     """

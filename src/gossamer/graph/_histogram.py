@@ -10,9 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_BINS = 8192
+MAX_BINS = 4096
 MIN_BINS = 2048
-ALIGNED = 16
 # 2**exponent and its inverse stay normal float32 numbers
 SMALLEST_EXPONENT, LARGEST_EXPONENT = -120, 120
 
@@ -61,37 +60,19 @@ class Histogram:
 
     def add(self, values: NDArray[np.float32], weight: int = 1) -> None:
         """Count finite values that the range covers, each of them `weight` times."""
-        self.counts += weight * self._count(values)
-
-    def add_between(
-        self, values: NDArray[np.float32], weight: int, below: float, above: float
-    ) -> None:
-        """As `add`, but only bins from the edge `below` up to the edge `above`."""
-        counts = self._count(values)
-        first = max(math.ceil(max(below, self.edges[0]) / self.width) - self.first, 0)
-        last = math.ceil(min(above, self.edges[1]) / self.width) - self.first
-        self.counts[first:last] += weight * counts[first:last]
-
-    def quantiles(self, share: float) -> tuple[float, float]:
-        """Edges beyond which `share` of the mass lies at either end, or less.
-
-        They stay edges of bins while the range grows ALIGNED-fold.
-        """
-        mass = np.cumsum(self.counts)
-        allowed = share * mass[-1]
-        low = int(np.searchsorted(mass, allowed, side="right"))
-        high = int(np.searchsorted(mass, mass[-1] - allowed)) + 1
-        return (
-            math.floor((self.first + low) / ALIGNED) * ALIGNED * self.width,
-            math.ceil((self.first + high) / ALIGNED) * ALIGNED * self.width,
-        )
-
-    def _count(self, values: NDArray[np.float32]) -> NDArray[np.intp]:
         # exact: the factor is a power of two, and what floor leaves are small integers
         bins = values * np.float32(math.ldexp(1.0, -self.exponent))
         np.floor(bins, out=bins)
         bins -= np.float32(self.first)
-        return np.bincount(bins.astype(np.intp), minlength=len(self.counts))
+        self.counts += weight * np.bincount(bins.astype(np.intp), minlength=len(self.counts))
+
+    def quantiles(self, share: float) -> tuple[float, float]:
+        """Edges beyond which `share` of the mass lies at either end, or less."""
+        mass = np.cumsum(self.counts)
+        allowed = share * mass[-1]
+        low = int(np.searchsorted(mass, allowed, side="right"))
+        high = int(np.searchsorted(mass, mass[-1] - allowed)) + 1
+        return (self.first + low) * self.width, (self.first + high) * self.width
 
     def _merge(self) -> None:
         odd = self.first % 2

@@ -7,6 +7,7 @@ statistics come back, so that memory does not grow with the number of samples.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from gossamer.frames import Channel
 from gossamer.graph import taps
 from gossamer.graph.taps import Wanted
 from gossamer.progress import Silent
-from gossamer.statistics import ChannelStatistics, Statistics, TensorStatistics
+from gossamer.statistics import CHANNELS, ChannelStatistics, Statistics, TensorStatistics
 
 if TYPE_CHECKING:
     from gossamer.progress import Progress
@@ -51,7 +52,7 @@ def collect(  # noqa: PLR0913 - four of them are options
     """Statistics of what is wanted over the first `samples` feeds.
 
     Extremes are exact, over all samples and of each. In the histogram the outermost elements
-    (0.025 % on either side, about) are counted one by one, the rest by a strided sample.
+    (0.05 % on either side, about) are counted one by one, the rest by a strided sample.
 
     `seconds` is the wall time without making the feeds and without the plain reference: some of the
     samples, run through the unchanged model in a second child. Memory is that of the children.
@@ -90,7 +91,7 @@ def collect(  # noqa: PLR0913 - four of them are options
         seconds = clock.seconds() + max(hidden, 0.0)
         plain_seconds, plain_rss = _run_plainly(folder, options, references, runs)
     return Statistics(
-        tensors=dict(_tensors(found, header["edges"], arrays)),
+        tensors=dict(_tensors(found, arrays)),
         channels=dict(_channels(found, arrays)),
         samples=len(runs),
         seconds=seconds,
@@ -120,7 +121,7 @@ def load(path: Path) -> Statistics:
 
 def _write(
     model: ir.Model | Path, wanted: Wanted, first: Feed, samples: int, folder: Path
-) -> tuple[taps.Tap, ...]:
+) -> taps.Taps:
     """Both models over one file of weights; what the tapped one gives out."""
     with store.told_apart(folder):
         source = ir.load(model) if isinstance(model, Path) else model
@@ -164,7 +165,7 @@ def _run_plainly(
     """
     begin = time.perf_counter()
     with _Child(folder / "plain.log") as plain:
-        plain.open(folder / PLAIN, options, ())
+        plain.open(folder / PLAIN, options)
         start = time.perf_counter() - begin
         first, *others = (plain.run(feed) for feed in references.values())
         rss = int(plain.ask({"op": "finish"})[0]["peak_rss_bytes"])
@@ -186,32 +187,35 @@ def _checked(feed: Feed | None, index: int) -> Feed:
     return feed
 
 
-def _tensors(
-    found: Sequence[taps.Tap], edges: Mapping[str, tuple[float, float]], arrays: Mapping[str, Any]
-) -> Iterator[tuple[str, TensorStatistics]]:
-    for i, (edge_low, edge_high) in edges.items():
-        lows, highs = arrays[f"{i}.sample_low"], arrays[f"{i}.sample_high"]
-        tensor = TensorStatistics(
-            low=float(lows.min()),
-            high=float(highs.max()),
-            sample_low=lows,
-            sample_high=highs,
-            counts=arrays[f"{i}.counts"],
-            edge_low=edge_low,
-            edge_high=edge_high,
-        )
-        yield from ((name, tensor) for name in found[int(i)].values)
+def _tensors(found: taps.Taps, arrays: Mapping[str, Any]) -> Iterator[tuple[str, TensorStatistics]]:
+    for i, tap in enumerate(found.values):
+        for j, image in enumerate(tap.images):
+            if f"{i}.{j}.counts" not in arrays:
+                continue
+            counts, edges, lows, highs = (
+                arrays[f"{i}.{j}.{part}"]
+                for part in ("counts", "edges", "sample_low", "sample_high")
+            )
+            tensor = TensorStatistics(
+                low=float(lows.min()),
+                high=float(highs.max()),
+                sample_low=lows,
+                sample_high=highs,
+                counts=counts,
+                edge_low=float(edges[0]),
+                edge_high=float(edges[1]),
+            )
+            yield from ((name, tensor) for name in image.values)
 
 
 def _channels(
-    found: Sequence[taps.Tap], arrays: Mapping[str, Any]
+    found: taps.Taps, arrays: Mapping[str, Any]
 ) -> Iterator[tuple[str, ChannelStatistics]]:
-    for i, tap in enumerate(found):
-        if f"{i}.mean" in arrays:
-            yield (
-                tap.values[0],
-                ChannelStatistics(**{part: arrays[f"{i}.{part}"] for part in tap.outputs}),
-            )
+    names = [m.value for tap in found.values for image in tap.images for m in image.means]
+    for name in (*names, *(tap.value for tap in found.channels)):
+        parts = {p: arrays[f"{p}.{name}"] for p in CHANNELS if f"{p}.{name}" in arrays}
+        if parts:
+            yield name, ChannelStatistics(**parts)
 
 
 class _Clock:
@@ -271,11 +275,12 @@ class _Child:
         for pipe in self._pipes:
             pipe.close()
 
-    def open(self, path: Path, options: Mapping[str, Any], found: Sequence[taps.Tap]) -> None:
-        """Load the model whose taps are `found`."""
-        parts = [{"name": t.values[0], "step": t.step, "outputs": t.outputs} for t in found]
-        request = {"op": "open", "path": str(path), "inputs": taps.INPUTS, "taps": parts}
-        self.ask(request | dict(options))
+    def open(self, path: Path, options: Mapping[str, Any], found: taps.Taps | None = None) -> None:
+        """Load the model, and look at what its taps give out."""
+        request: dict[str, Any] = {"op": "open", "path": str(path), **options}
+        if found is not None:
+            request |= {"inputs": taps.INPUTS, "taps": dataclasses.asdict(found)}
+        self.ask(request)
 
     def run(self, feed: Feed) -> float:
         """Seconds until the child answered to one sample, which a plain one does when it ran."""

@@ -175,6 +175,26 @@ def test_views_of_one_value_have_the_same_statistics(statistics: Statistics) -> 
     assert statistics.tensor("flat") is statistics.tensor("relu")
 
 
+def test_activations_are_freed_as_in_plain_inference() -> None:
+    """96 values of 1 MiB each; the Transpose at the end once kept all of them alive."""
+    layers = "".join(
+        f"c{i} = Conv <pads = [1, 1, 1, 1], group = 16> (r{i}, w) r{i + 1} = Relu(c{i})"
+        for i in range(48)
+    )
+    model = built(
+        f"""<ir_version: 8, opset_import: ["": 18]>
+        g (float[1, 16, 128, 128] r0) => (float[1, 128, 128, 16] y)
+        {{ {layers} y = Transpose <perm = [0, 2, 3, 1]> (r48) }}""",
+        w=np.full((16, 1, 3, 3), 0.2, np.float32),
+    )
+    feeds = [{"r0": np.random.default_rng(0).normal(size=(1, 16, 128, 128)).astype(np.float32)}]
+
+    found = observed(model, tuple(f"{kind}{i}" for i in range(1, 48) for kind in "cr"), feeds)
+
+    assert len(found.tensors) == 94
+    assert found.peak_rss_bytes < 1.5 * found.plain_rss_bytes
+
+
 def test_the_same_call_gives_the_same_numbers(tokens: ir.Model) -> None:
     feeds = sentences((40, 7, 90))
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gossamer.statistics import TensorStatistics
 
 MAX_BINS = 2048  # more of them are merged
+BLOCK = 10  # ranges tried at once: what they need stays in the cache
 SLACK = 0.1  # errors this close to the least are equally good
 
 
@@ -66,15 +67,19 @@ def errors(
     highs: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Mean squared error of each range, clipped elements included."""
-    low = lows.astype(np.float32)[:, None]
-    scale = np.maximum((highs - lows).astype(np.float32)[:, None] / 255, np.float32(1e-30))
-    zero = np.rint(-low / scale)
-    q = np.rint(x / scale)
-    np.clip(q, -zero, 255 - zero, out=q)
-    q *= scale
-    q -= x
-    np.square(q, out=q)
-    result: NDArray[np.float64] = (q @ weight).astype(np.float64)
+    scale = np.maximum((highs - lows).astype(np.float32) / 255, np.float32(1e-30))[:, None]
+    least = np.rint(lows.astype(np.float32)[:, None] / scale)  # minus the zero point
+    found = []
+    for i in range(0, len(scale), BLOCK):
+        block = slice(i, i + BLOCK)
+        steps = x * (1 / scale[block])
+        q = np.rint(steps)
+        np.maximum(q, least[block], out=q)
+        np.minimum(q, least[block] + 255, out=q)
+        q -= steps
+        q *= q
+        found.append(q @ weight)
+    result: NDArray[np.float64] = np.concatenate(found).astype(np.float64) * scale[:, 0] ** 2
     return result
 
 
@@ -86,7 +91,7 @@ def _bins(
     Centres are given in parts of `reach`: squares of what float32 can hold may overflow.
     """
     counts, edges = statistics.counts, statistics.edges
-    factor = max(1, len(counts) // MAX_BINS)
+    factor = -(-len(counts) // MAX_BINS)
     starts = np.arange(0, len(counts), factor)
     merged = np.add.reduceat(counts, starts)
     ends = np.append(edges[starts], edges[-1])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gossamer.runtime import Feed
 
 LOUD = 5e-4  # share of all elements at either end that is told one by one
-BUFFER = 1 << 20  # elements of all values that wait to be counted, 8 MiB
+BUFFER = 1 << 20  # elements of all values that wait to be counted, 4 MiB
 CAUTION = 4  # runs before which a single loud sample could set the thresholds too high
 MAX_START = 97  # samples begin at an element below this
 

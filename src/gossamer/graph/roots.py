@@ -94,9 +94,8 @@ def roots(
         curve = source(value)
         if curve is None or (root := _seen_through(curve[1], order)) not in found:
             continue
-        if (
-            _step(_elements(root, dimensions), samples) > 1
-        ):  # else it costs nothing to see all of it
+        # of few elements all come out, and exact extremes cost nothing
+        if _step(_elements(root, dimensions), samples) > 1:
             found[root].setdefault(curve[0], []).extend(found.pop(value)[ITSELF])
     result = {}
     for value, images in found.items():
@@ -134,10 +133,10 @@ def _seen_through(value: ir.Value, activations: Collection[ir.Value]) -> ir.Valu
     """The activation of which `value` is a view: the same elements."""
     node = value.producer()
     while node is not None and node.op_type in VIEWS:
-        source = node.inputs[0]
-        if source is None or source not in activations:
+        before = node.inputs[0]
+        if before is None or before not in activations:
             break
-        value, node = source, source.producer()
+        value, node = before, before.producer()
     return value
 
 

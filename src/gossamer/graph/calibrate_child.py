@@ -12,13 +12,13 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gossamer.errors import CalibrationError
 from gossamer.frames import Channel
+from gossamer.graph.looks import Run, readers
 from gossamer.graph.observed import QUIET, Observed, ObservedChannels, refused
 from gossamer.memory import peak_rss
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LOUD = 5e-4  # share of all elements at either end that is told one by one
 BUFFER = 1 << 20  # elements of all values that wait to be counted, 4 MiB
 CAUTION = 4  # runs before which a single loud sample could set the thresholds too high
-MAX_START = 97  # samples begin at an element below this
+SHIFT = 31  # elements by which samples begin later in every run
 
 
 def main() -> None:
@@ -53,21 +53,6 @@ def main() -> None:
             channel.send(reply, results, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a tapped model, perhaps still going on.
-
-    Attributes:
-        results: What will come out.
-        start: Where samples begin.
-        thresholds: The lower and the upper one of each tap, `[2, taps]`.
-    """
-
-    results: Future[list[NDArray[np.float32]]]
-    start: int
-    thresholds: NDArray[np.float32]
-
-
 class Model:
     """The session of this process and what it has observed."""
 
@@ -76,7 +61,7 @@ class Model:
 
         self._ort = onnxruntime
         self._worker = ThreadPoolExecutor(1)
-        self._running: Run | None = None
+        self._running: Future[Run] | None = None
         self._seconds: list[float] = []  # of each run
 
     def answer(
@@ -108,18 +93,23 @@ class Model:
         return {}
 
     def _watch(self, taps: dict[str, Any], seed: int) -> None:
-        self._random = np.random.default_rng(seed)
+        self._start = seed
         self._checks: dict[str, int] = taps["checks"]
         self._channels = [ObservedChannels(**tap) for tap in taps["channels"]]
-        self._observed = [Observed(**tap) for tap in taps["values"]]
-        self._inner = [i for i, tap in enumerate(taps["values"]) if "loud" in tap["outputs"]]
-        self._thresholds = np.array([QUIET] * len(self._observed), np.float32).reshape(-1, 2).T
-        self._looked = self._waiting = 0
+        values = taps["values"]
+        parts = "value", "images", "step", "tells_minimum"
+        self._observed = [Observed(**{part: tap[part] for part in parts}) for tap in values]
+        self._readers = readers(values)
+        self._inner = [i for i, tap in enumerate(values) if "loud" in tap["outputs"]]
+        self._thresholds = np.array([QUIET] * len(values), np.float32).reshape(-1, 2).T
+        self._waiting_thresholds = self._thresholds  # those of the runs that wait to be counted
+        self._looked = 0
+        self._turns = 2 * BUFFER  # in which all values are counted
         self._due = 1  # run after which thresholds change
 
     def _run(self, feed: Feed) -> None:
         if not self._is_tapped:
-            self._timed(feed)
+            self._run_session(feed)
             return
         if self._running is None:  # only now can thresholds be chosen; this sample runs again
             self._look(self._started(feed))
@@ -132,43 +122,53 @@ class Model:
         if before is not None:
             self._look(before)
 
-    def _started(self, feed: Feed) -> Run:
-        below, above = self._thresholds[:, self._inner]
-        start = int(self._random.integers(MAX_START))
+    def _started(self, feed: Feed) -> Future[Run]:
+        self._start += SHIFT
+        return self._worker.submit(self._run_tapped, feed, self._start, self._thresholds)
+
+    def _run_tapped(self, feed: Feed, start: int, thresholds: NDArray[np.float32]) -> Run:
+        below, above = thresholds[:, self._inner]
         added = dict(zip(self._names, (np.array([start]), above, below), strict=True))
         feed = feed | {name: x for name, x in added.items() if name in self._inputs}
-        return Run(self._worker.submit(self._timed, feed), start, self._thresholds)
+        return Run(self._run_session(feed), start, thresholds)
 
-    def _timed(self, feed: Feed) -> list[NDArray[np.float32]]:
+    def _run_session(self, feed: Feed) -> list[NDArray[np.float32]]:
         begin = time.perf_counter()
         results: list[NDArray[np.float32]] = self._session.run(None, feed)
         self._seconds.append(time.perf_counter() - begin)
         return results
 
-    def _look(self, run: Run) -> None:
+    def _look(self, running: Future[Run]) -> None:
         """Take in what one run gave out, while the next one goes on."""
-        results = run.results.result()
+        run = running.result()
         for name, position in self._checks.items():
-            if math.isnan(results[position].item()):
+            if math.isnan(run.results[position].item()):
                 raise refused(name, "NaN", max(self._looked - 1, 0))
         for channels in self._channels:
-            channels.take(results)
-        for observed, thresholds in zip(self._observed, run.thresholds.T.tolist(), strict=True):
-            self._waiting += observed.take(results, run.start, *thresholds)
-        self._looked += 1
-        is_due = self._looked == self._due
-        if is_due or self._waiting > BUFFER:
+            channels.take(run.results)
+        if run.thresholds is not self._waiting_thresholds:
             self._count()
-        if is_due and self._observed:  # often at first, when there is much to learn
+            self._waiting_thresholds = run.thresholds
+        elements = 0
+        for reader in self._readers:
+            for i, look in reader.looks(run):
+                elements += self._observed[i].take(look)
+        self._turns = min(self._turns, 2 * BUFFER // (elements + 1) + 1)
+        self._looked += 1
+        if self._looked == self._due:  # often at first, when there is much to learn
+            self._count()
             share = LOUD * max(1.0, CAUTION / self._looked)
             found = [observed.thresholds(share) for observed in self._observed]
-            self._thresholds = np.array(found, np.float32).T
+            self._thresholds = np.array(found, np.float32).reshape(-1, 2).T
             self._due *= 4
+        else:  # some of all values, so that no run waits for long
+            self._count(self._looked % self._turns, self._turns)
 
-    def _count(self) -> None:
-        for observed in self._observed:
-            observed.count()
-        self._waiting = 0
+    def _count(self, first: int = 0, step: int = 1) -> None:
+        """Count what waits of every step-th value."""
+        thresholds = self._waiting_thresholds.T[first::step].tolist()
+        for observed, (below, above) in zip(self._observed[first::step], thresholds, strict=True):
+            observed.count(below, above)
 
     def _finish(self) -> tuple[dict[str, Any], Mapping[str, NDArray[np.generic]]]:
         arrays: dict[str, NDArray[np.generic]] = {}

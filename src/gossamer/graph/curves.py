@@ -36,9 +36,11 @@ class Curve:
 
     def extremes(self, low: Elements, high: Elements) -> tuple[Elements, Elements]:
         """Those of the function on each range [low, high]."""
+        if self.bottom == -np.inf:
+            return self.of(low), self.of(high)
         bottom = np.full_like(low, self.bottom)
-        least: Elements = self.of(np.clip(bottom, low, high))
-        return least, np.maximum(self.of(low), self.of(high))
+        least, left, right = self.of(np.stack([bottom.clip(low, high), low, high]))
+        return least, np.maximum(left, right)
 
 
 def _sigmoid(x: Elements) -> Elements:

@@ -1,4 +1,4 @@
-"""What calibration keeps of the taps (`taps`), run after run."""
+"""What calibration keeps of what runs told (`looks`)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gossamer.graph.looks import Look
+
     Elements = NDArray[np.float32]
 
-SHIFT = 31  # elements by which the sample of a whole value begins later in every run
 QUIET = -math.inf, math.inf  # thresholds beyond which nothing lies
 
 
@@ -29,18 +30,18 @@ class Observed:
         value: Its name, for messages.
         images: What it tells of, as in `taps.Image`.
         step: Elements that one element of the sample stands for.
-        outputs: Positions of its parts among the results of a run.
+        tells_minimum: Whether runs tell it; otherwise it is 0.
     """
 
     def __init__(
-        self, value: str, images: Sequence[dict[str, Any]], step: int, outputs: Mapping[str, int]
+        self, value: str, images: Sequence[Mapping[str, Any]], step: int, tells_minimum: bool
     ) -> None:
         self._value = value
         self._step = step
-        self._outputs = outputs
+        self._tells_minimum = tells_minimum
         self._images = [
             (
-                CURVES[image["curve"]],
+                image["curve"],
                 Counted(step),
                 [SampledMeans(**means, step=step) for means in image["means"]],
             )
@@ -50,68 +51,46 @@ class Observed:
 
     def forget(self) -> None:
         """Begin again; only the ranges of histograms stay."""
-        self._runs = 0
-        self._lows: list[float] = []  # of runs that wait
-        self._highs: list[float] = []
+        self._counted = 0  # runs
+        self._waiting: list[Look] = []
         for _, counted, means in self._images:
             counted.forget()
             for channels in means:
                 channels.forget()
 
-    def take(self, results: Sequence[Elements], start: int, below: float, above: float) -> int:
-        """Keep what one run with these inputs gave out; how many elements now wait more."""
-        if "whole" in self._outputs:
-            start = SHIFT * self._runs % self._step
-            low, high, sample, loud = self._whole(results, start, below, above)
-        else:
-            low, high, sample, loud = self._tapped(results, below, above)
-        self._runs += 1
-        self._lows.append(low)
-        self._highs.append(high)
-        is_quiet = ~((sample < below) | (sample >= above))  # so is NaN
-        for curve, counted, means in self._images:
-            image = curve.of(sample)
-            counted.add(image[is_quiet], curve.of(loud))
-            for channels in means:
-                channels.take(image, start)
-        return (sample.size + loud.size) * len(self._images)
+    def take(self, look: Look) -> int:
+        """Keep what one run told; how many elements now wait more."""
+        self._waiting.append(look)
+        return look.sample.size + look.loud.size
 
-    def _tapped(
-        self, results: Sequence[Elements], below: float, above: float
-    ) -> tuple[float, float, Elements, Elements]:
-        outputs = self._outputs
-        rows = results[outputs["loud"]]
-        loud = rows[(rows >= above) | (rows < below)]
-        # an output of Relu or Clip(0, …) tells no minimum: it cannot be below 0
-        low = results[outputs["lowest"]].min(initial=math.inf) if "lowest" in outputs else 0.0
-        high = results[outputs["highest"]].max(initial=-math.inf)
-        return float(low), float(high), results[outputs["sample"]], loud
-
-    def _whole(
-        self, results: Sequence[Elements], start: int, below: float, above: float
-    ) -> tuple[float, float, Elements, Elements]:
-        x = results[self._outputs["whole"]].ravel()
-        low, high = float(x.min(initial=math.inf)), float(x.max(initial=-math.inf))
-        is_loud = x >= above
-        if low < below:
-            is_loud |= x < below
-        return low, high, x[start :: self._step], x[is_loud]
-
-    def count(self) -> None:
-        """Count all that waits."""
-        low, high = np.array(self._lows, np.float32), np.array(self._highs, np.float32)
-        first = self._runs - len(low)
+    def count(self, below: float, above: float) -> None:
+        """Count all that waits; all these runs had these thresholds."""
+        if not self._waiting:
+            return
+        lows, highs, starts, samples, louds = zip(*self._waiting, strict=True)
+        low, high = np.array(lows, np.float32), np.array(highs, np.float32)
         is_full = ~(low > high)  # so is NaN
         is_bad = is_full & ~(np.isfinite(low) & np.isfinite(high))
         if is_bad.any():
             i = int(is_bad.argmax())
-            raise refused(self._value, f"numbers from {low[i]} to {high[i]}", first + i)
-        for curve, counted, _ in self._images:
-            broken = counted.count(*curve.extremes(low[is_full], high[is_full]))
-            if broken is not None:
-                raise refused(self._value, "NaN", first + broken)
-        self._lows.clear()
-        self._highs.clear()
+            raise refused(self._value, f"numbers from {low[i]} to {high[i]}", self._counted + i)
+        sample, loud = np.concatenate(samples), np.concatenate(louds)
+        if sample.size and math.isnan(sample.min()):
+            broken = [bool(np.isnan(x).any()) for x in samples].index(True)
+            raise refused(self._value, "NaN", self._counted + broken)
+        known = sample[(sample >= above) | (sample < below)]  # are among the loud ones already
+        elements = np.concatenate((sample, known, loud))
+        sizes = sample.size, known.size, loud.size
+        low, high = low[is_full], high[is_full]
+        for name, counted, means in self._images:
+            curve = CURVES[name]
+            image = curve.of(elements)
+            if low.size:
+                counted.add(*curve.extremes(low, high), image, sizes)
+            for channels in means:
+                channels.take(image[: sample.size], [x.size for x in samples], starts)
+        self._counted += len(self._waiting)
+        self._waiting.clear()
 
     def thresholds(self, share: float) -> tuple[float, float]:
         """What is loud in runs to come: below the first number, not below the second."""
@@ -119,7 +98,7 @@ class Observed:
         if histogram is None or self._step == 1:
             return QUIET
         below, above = histogram.quantiles(share)
-        return below if {"whole", "lowest"} & self._outputs.keys() else -math.inf, above
+        return below if self._tells_minimum else -math.inf, above
 
     def arrays(self, prefix: str) -> dict[str, NDArray[np.generic]]:
         """All that is known once nothing waits: `PREFIX.IMAGE.PART`, `mean.VALUE`."""
@@ -154,16 +133,27 @@ class SampledMeans:
         self._sums = np.zeros(self._channels)
         self._elements = np.zeros(self._channels, np.int64)
 
-    def take(self, sample: Elements, start: int) -> None:
-        """Keep one sample, the first element of which is the value's element `start`."""
+    def take(self, sample: Elements, sizes: Sequence[int], starts: Sequence[int]) -> None:
+        """Keep some samples.
+
+        Args:
+            sample: One behind the other.
+            sizes: Of each of them.
+            starts: The value's element that is the first of each.
+        """
         step, inner = self._step, self._inner
-        first = np.maximum(-((start - self._borders) // step), 0)  # of each channel's elements
-        if first[-1] == len(sample) and start < inner and step <= inner:
-            # every channel comes once, and none of them is empty: three times as fast
-            self._sums += np.add.reduceat(sample, first[:-1])
-            self._elements += first[1:] - first[:-1]
+        begin = np.array(starts)[:, None]
+        first = np.maximum(-((begin - self._borders) // step), 0)  # of each channel's elements
+        if step <= inner and max(starts) < inner and first[:, -1].tolist() == list(sizes):
+            # every channel comes once in each sample, and none is empty: three times as fast
+            first += np.cumsum([0, *sizes[:-1]])[:, None]
+            sums = np.add.reduceat(sample, first[:, :-1].ravel())
+            self._sums += sums.reshape(-1, self._channels).sum(axis=0)
+            self._elements += (first[:, 1:] - first[:, :-1]).sum(axis=0)
             return
-        places = np.arange(start, start + len(sample) * step, step)
+        places = np.concatenate(
+            [np.arange(size) * step + start for size, start in zip(sizes, starts, strict=True)]
+        )
         channels = places // inner % self._channels
         self._sums += np.bincount(channels, sample, self._channels)
         self._elements += np.bincount(channels, minlength=self._channels)
@@ -195,38 +185,29 @@ class Counted:
         """Begin again; only the range of the histogram stays."""
         self._lows: list[Elements] = []
         self._highs: list[Elements] = []
-        self._body: list[Elements] = []  # of runs that wait
-        self._loud: list[Elements] = []
         if self.histogram is not None:
             self.histogram.counts[:] = 0
 
-    def add(self, body: Elements, loud: Elements) -> None:
-        """Keep a sample of what is not loud in one run, and all that is."""
-        self._body.append(body)
-        self._loud.append(loud)
-
-    def count(self, lows: Elements, highs: Elements) -> int | None:
-        """Count what waits; the first of the waiting runs that has NaN, if one has.
+    def add(
+        self, lows: Elements, highs: Elements, elements: Elements, sizes: Sequence[int]
+    ) -> None:
+        """Count some runs.
 
         Args:
-            lows: Minimum of each waiting run, without those in which the value was empty.
+            lows: Minimum of each run, without those in which the value was empty.
             highs: Maximum of the same.
+            elements: Every step-th element, those of these that are loud, and all that are loud.
+            sizes: How many elements are each of that.
         """
-        if lows.size:
-            body, low, high = np.concatenate(self._body), float(lows.min()), float(highs.max())
-            if body.size and math.isnan(body.min()):
-                return [bool(np.isnan(x).any()) for x in self._body].index(True)
-            if self.histogram is None:
-                self.histogram = Histogram(low, high)
-            self.histogram.cover(low, high)
-            np.clip(body, low, high, out=body)  # rounding may carry a curve past its extremes
-            self.histogram.add(body, self._step)
-            self.histogram.add(np.concatenate(self._loud).clip(low, high))
+        low, high = float(lows.min()), float(highs.max())
+        if self.histogram is None:
+            self.histogram = Histogram(low, high)
+        self.histogram.cover(low, high)
+        elements = elements.clip(low, high)  # rounding may carry a curve past its extremes
+        weights = self._step, -self._step, 1
+        self.histogram.add_parts(elements, tuple(zip(sizes, weights, strict=True)))
         self._lows.append(lows)
         self._highs.append(highs)
-        self._body.clear()
-        self._loud.clear()
-        return None
 
     def arrays(self) -> Mapping[str, NDArray[np.generic]]:
         """The histogram, its edges, and the extremes of runs that were not empty."""

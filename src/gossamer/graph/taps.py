@@ -37,7 +37,7 @@ from gossamer.errors import CalibrationError
 from gossamer.graph.roots import Means, Root, roots
 
 # inputs of the tapped graph, drawn or adapted anew for every run
-START = "gossamer.start"  # where samples begin, [1] int64
+START = "gossamer.start"  # where samples begin, modulo their step, [1] int64
 ABOVE, BELOW = "gossamer.above", "gossamer.below"  # thresholds of taps with `loud`, [those] float32
 INPUTS = (START, ABOVE, BELOW)
 SHORT = 16  # rows below this length have too many extremes to tell
@@ -83,13 +83,17 @@ class Tap:
     Attributes:
         value: Its name.
         images: What it tells of.
+        elements: How many it has, as far as known.
         step: Stride of the sample; 1 is all of the value.
+        tells_minimum: Whether its minimum comes out; otherwise that is 0.
         outputs: Positions of the graph outputs by part.
     """
 
     value: str
     images: tuple[Image, ...]
+    elements: int
     step: int
+    tells_minimum: bool
     outputs: Mapping[str, int]
 
 
@@ -163,7 +167,14 @@ def tap(model: ir.Model, wanted: Wanted, samples: int, dimensions: Mapping[str, 
             outputs = {"whole": writer.output(value)} if whole else _tap(writer, root)
             images = tuple(_image(*image, means) for image in root.images.items())
             values.append(
-                Tap(value=value.name or "", images=images, step=root.step, outputs=outputs)
+                Tap(
+                    value=value.name or "",
+                    images=images,
+                    elements=root.elements,
+                    step=root.step,
+                    tells_minimum=whole or not root.is_nonnegative,
+                    outputs=outputs,
+                )
             )
         if value in by_channel and value not in means:
             outputs = _channels(writer, value, by_channel[value], value.name in wanted.extremes)
@@ -227,6 +238,7 @@ class _Writer:
         self._graph = graph
         self._groups: list[list[ir.Node]] = []
         self._constants: dict[tuple[int, ...], ir.Value] = {}
+        self._starts: dict[int, ir.Value] = {}
         self._thresholds: Iterator[tuple[ir.Value, ir.Value]] = iter(())
         if taps:
             self._start = self._input(START, ir.DataType.INT64, 1)
@@ -268,7 +280,15 @@ class _Writer:
         """Every `step`-th element."""
         flat = self.node("Reshape", value, self.numbers(-1))
         end, axis, stride = self.numbers(END), self.numbers(0), self.numbers(step)
-        return self.node("Slice", flat, self._start, end, axis, stride)
+        return self.node("Slice", flat, self._start_of(step), end, axis, stride)
+
+    def _start_of(self, step: int) -> ir.Value:
+        """The remainder of START by `step`, so that samples begin anywhere in the first step."""
+        if step not in self._starts:
+            node = ir.node("Mod", (self._start, self.numbers(step)))
+            self._graph.append(node)
+            self._starts[step] = node.outputs[0]
+        return self._starts[step]
 
     def numbers(self, *numbers: int) -> ir.Value:
         """A constant `[n]` int64."""

@@ -26,19 +26,27 @@ g (float[1, 8, 48, 48] x, float[8, 8, 3, 3] w)
 small = st.integers(1, 40)
 
 
-@given(channels=small, inner=small, outer=st.integers(0, 3), step=small, starts=st.lists(small))
+@given(
+    channels=small,
+    inner=small,
+    step=small,
+    runs=st.lists(st.lists(st.tuples(st.integers(0, 3), small), min_size=1, max_size=4)),
+)
 def test_means_are_those_of_the_sampled_elements_of_each_channel(
-    channels: int, inner: int, outer: int, step: int, starts: list[int]
+    channels: int, inner: int, step: int, runs: list[list[tuple[int, int]]]
 ) -> None:
-    x = np.random.default_rng(0).normal(size=channels * inner * outer).astype(np.float32)
+    random = np.random.default_rng(0)
     means = SampledMeans(value="x", channels=channels, inner=inner, step=step)
     sums, elements = np.zeros(channels), np.zeros(channels)
 
-    for start in starts:
-        means.take(x[start::step], start)
-        for i in range(start, len(x), step):
-            sums[i // inner % channels] += x[i]
-            elements[i // inner % channels] += 1
+    for some in runs:
+        values = [random.normal(size=channels * inner * outer) for outer, _ in some]
+        samples = [x[i::step].astype(np.float32) for x, (_, i) in zip(values, some, strict=True)]
+        means.take(np.concatenate(samples), [x.size for x in samples], [i for _, i in some])
+        for x, (_, start) in zip(values, some, strict=True):
+            for k in range(start, len(x), step):
+                sums[k // inner % channels] += x[k]
+                elements[k // inner % channels] += 1
 
     found = means.arrays()
     assert bool(found) == bool(elements.any())
@@ -91,3 +99,29 @@ def test_curves_of_a_value_are_told_by_its_tap(whole: int, monkeypatch: pytest.M
     sampled = each.size / 8 / 9  # elements of a channel, at least
     error = found.channels["swish"].mean - each.mean(axis=(0, 2))
     assert (np.abs(error) < 6 * each.std(axis=(0, 2)) / np.sqrt(sampled)).all()
+
+
+def test_values_that_only_the_first_sample_makes_equal_in_size() -> None:
+    """They are looked at together then, and each by itself from there on."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 18]>
+    g (float[1, L, 8] x, float[1, 5, 8] fixed) => (float[1, L, 8] a, float[1, 5, 8] b)
+    { a = Abs(x)
+      b = Neg(fixed) }""")
+    random = np.random.default_rng(0)
+    feeds = [
+        {
+            "x": random.normal(size=(1, length, 8)).astype(np.float32),
+            "fixed": random.normal(size=(1, 5, 8)).astype(np.float32),
+        }
+        for length in (5, 0, 7, 1)
+    ]
+
+    graph = ir.serde.deserialize_model(model)
+    wanted = taps.Wanted(values=("a", "b"))
+    found = collect(graph, wanted, lambda: iter(feeds), samples=4, threads=1)
+
+    a = [np.abs(feed["x"]) for feed in feeds if feed["x"].size]
+    assert np.array_equal(found.tensor("a").sample_high, [x.max() for x in a])
+    assert found.tensor("a").counts.sum() == sum(x.size for x in a)
+    assert np.array_equal(found.tensor("b").sample_low, [-f["fixed"].max() for f in feeds])
+    assert found.tensor("b").counts.sum() == 4 * 40

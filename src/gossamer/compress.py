@@ -41,6 +41,7 @@ def compress(  # noqa: PLR0913 - the options of the command line, by the same na
     resume: bool = False,
     overwrite: bool = False,
     seed: int = 0,
+    exclude: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -75,6 +76,7 @@ def compress(  # noqa: PLR0913 - the options of the command line, by the same na
         length=length,
         threads=threads,
         seed=seed,
+        exclude=tuple(exclude),
     )
     finished = _claim(Path(out), request, resume=resume, overwrite=overwrite)
     if finished is not None:
@@ -201,6 +203,7 @@ def record(prepared: Prepared, result: Result) -> dict[str, Any]:
         },
         "calibration": {
             "targets": list(prepared.targets),
+            "exclude": {name: list(found) for name, found in prepared.exclude.items()},
             "cpu": request.cpu,
             "samples": len(prepared.data.calibration),
             "threads": prepared.threads,

@@ -14,6 +14,7 @@ import importlib.metadata
 import pkgutil
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 from gossamer.errors import MissingDependency, RecipeError
@@ -111,9 +112,14 @@ def dump(value: object) -> Any:
 
 def unknown(needed: str, received: str, known: tuple[str, ...]) -> RecipeError:
     """The error for a name that does not exist, with the nearest real ones."""
-    near = difflib.get_close_matches(received.replace("_", "-"), known, n=2, cutoff=0.5)
-    guess = f"Did you mean {' or '.join(near)}? " if near else ""
+    guess = near(received.replace("_", "-"), known)
     return RecipeError(needed, repr(received), f"{guess}There are: {', '.join(known)}.")
+
+
+def near(received: str, known: Iterable[str]) -> str:
+    """The question whether one of the nearest names was meant; empty if none is near."""
+    found = difflib.get_close_matches(received, list(known), n=2, cutoff=0.5)
+    return f"Did you mean {' or '.join(found)}? " if found else ""
 
 
 def require(package: str, extra: str, purpose: str) -> types.ModuleType:

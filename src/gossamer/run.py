@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,7 @@ def save(graph: object, path: Path) -> None:
 
 def calibrate(  # noqa: PLR0913 - what is observed, where, and how
     model: FloatModel,
-    targets: Sequence[str],
+    targets: Mapping[str, Sequence[str]],
     split: Split,
     *,
     cpu: str,
@@ -94,6 +94,15 @@ def calibrate(  # noqa: PLR0913 - what is observed, where, and how
     progress: Progress,
 ) -> Statistics:
     """Statistics of every value that any recipe for `targets` can ask for, in one pass.
+
+    Args:
+        model: The opened source.
+        targets: What stays in float on each target, by its name.
+        split: The samples.
+        cpu: Weakest CPU level on which the results must be right.
+        threads: Threads of the runtime.
+        seed: Where samples of values begin.
+        progress: Is told of every sample.
 
     Raises:
         CalibrationError: No target has a site to quantize, or the data holds NaN or Inf.
@@ -104,7 +113,8 @@ def calibrate(  # noqa: PLR0913 - what is observed, where, and how
     from gossamer.graph.passes.simplify import simplify
 
     graph = simplify(ir.load(model.path))
-    wanted = observed_by(graph, [plan(model, name, cpu) for name in targets])
+    plans = [plan(model, name, cpu, exclude) for name, exclude in targets.items()]
+    wanted = observed_by(graph, plans)
     if not wanted.values:
         raise CalibrationError(
             "a site that an int8 kernel of the target can run", "a graph without one"
@@ -134,20 +144,36 @@ def observed_by(graph: ir.Model, plans: Sequence[Plan]) -> Wanted:
     )
 
 
-def plan(model: FloatModel, target: str, cpu: str) -> Plan:
-    """What static quantization would do at every site of `model` on `target`."""
+def plan(model: FloatModel, target: str, cpu: str, exclude: Sequence[str] = ()) -> Plan:
+    """What static quantization would do at every site of `model` on `target`.
+
+    Args:
+        model: The opened source.
+        target: Name of the target.
+        cpu: Weakest CPU level on which the result must be right.
+        exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
+    """
+    from gossamer.graph.place import Wish, place
+    from gossamer.graph.select import kept_float
+
+    graph = fused(model, target)
+    wish = Wish(cpu=cpu, exclude=kept_float(graph.graph, exclude, ()))
+    return place(graph, plugins.load("targets", target), wish)
+
+
+def fused(model: FloatModel, target: str) -> ir.Model:
+    """The float graph whose sites are placed on `target`."""
     import onnx_ir as ir
 
-    from gossamer.graph.place import Wish, place
     from gossamer.graph.steps.fuse import Fuse
     from gossamer.graph.steps.simplify import Simplify
 
     spec: TargetSpec = plugins.load("targets", target)
-    context = GraphContext(target=spec, cpu=cpu, statistics=nothing, record=lambda _: None)
+    context = GraphContext(target=spec, cpu="portable", statistics=nothing, record=lambda _: None)
     graph = ir.load(model.path)
     for step in (Simplify(), Fuse()):
         graph = step.apply(graph, context)
-    return place(graph, spec, Wish(cpu=cpu))
+    return graph
 
 
 def nothing(values: Sequence[str]) -> Statistics:

@@ -183,6 +183,31 @@ def test_a_finalist_that_does_not_run_again_fails_and_the_run_goes_on(
     check_whole(out)
 
 
+def test_finalists_are_not_blamed_for_a_float_model_that_does_not_run_again(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    kept: dict[Path, bytes] = {}
+
+    class Damage(Silent):
+        """Breaks the files of the float model while finalists are timed, and mends them then."""
+
+        def stage(self, name: str, total: int | None = None) -> None:
+            if name == "finalists":
+                others = finished(out)
+                files = (out / "candidates").glob("*/*.onnx")
+                kept.update((f, f.read_bytes()) for f in files if f.parent.name not in others)
+            for file, content in kept.items():
+                file.write_bytes(b"damaged" if name == "finalists" else content)
+
+    result = gossamer.compress(**options, out=out, progress=Damage())
+
+    assert kept
+    assert result.winner.label != "float32"
+    assert not [c for c in result.candidates if c.status == "failed"]
+    check_whole(out)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_run_that_was_killed_at_any_moment_goes_on(

@@ -11,14 +11,22 @@ from gossamer.report import document
 from gossamer.result import Candidate
 
 
-def explain(model: str, targets: tuple[str, ...], cpu: str) -> Iterator[str]:
+def explain(
+    model: str, targets: tuple[str, ...], cpu: str, exclude: tuple[str, ...] = ()
+) -> Iterator[str]:
     """Lines that say what static int8 does at every site, with the reason.
 
     For an output folder of compress these are the winner's sites; for a model, what would be
     done on each target.
 
+    Args:
+        model: The model, or the folder.
+        targets: Names of targets; empty is every one whose runtime is installed.
+        cpu: Weakest CPU level on which the result must be right.
+        exclude: Nodes of a model that stay in float, as `gossamer.graph.select` finds them.
+
     Raises:
-        InputError: There is no such model or target.
+        InputError: There is no such model or target, or a selector matches nothing.
     """
     out = Path(model)
     if (out / "result.json").is_file():
@@ -27,17 +35,24 @@ def explain(model: str, targets: tuple[str, ...], cpu: str) -> Iterator[str]:
         if result.winner is not None:
             yield from _candidate(result.winner)
         return
-    from gossamer.run import plan
-    from gossamer.search.prepare import installed_targets, named_level
+    from gossamer.graph.select import matched
+    from gossamer.run import fused, plan
+    from gossamer.search.prepare import excluded, installed_targets, named_level
     from gossamer.sources import find
 
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         opened = find(model).open(Path(scratch))
         cpu = named_level(cpu)
-        for name in installed_targets(targets, cpu):
-            found = plan(opened, name, cpu)
+        names = installed_targets(targets, cpu)
+        floats = excluded(opened, names, exclude)
+        for name in names:
+            found = plan(opened, name, cpu, floats.get(name, ()))
             sums = found.weight.accumulator
             yield f"{name}, right on {cpu} CPUs and better, products added in {sums}"
+            if exclude:
+                matches = matched(fused(opened, name).graph, exclude)
+                counts = ", ".join(f"{s} {len(nodes)} nodes" for s, nodes in matches.items())
+                yield f"kept in float: {counts}"
             yield from _rows((d.site, d.op, d.reason.value, d.detail) for d in found.decisions)
 
 

@@ -16,6 +16,10 @@ import click
 from gossamer.errors import GossamerError
 
 SECONDS = click.FloatRange(0, 600, min_open=True)
+EXCLUDE = (
+    "Keep these in float: a node's name, an operator, re:PATTERN, or layernorm, gelu, softmax, "
+    "residual, gather; may be repeated."
+)
 TASK_OPTIONS = (
     ("--columns", "Text columns: text=0,pair=1,label=2, by name or index."),
     ("--metric", "Text metric: accuracy, f1, matthews or spearman."),
@@ -94,6 +98,7 @@ def _number(text: str) -> str | int | float:
 @click.option("--max-drop", help="Accuracy budget: 1% (relative), 0.5pt or 0.3abs.")
 @click.option("--target", "targets", multiple=True, help="Where it will run; may be repeated.")
 @click.option("--cpu", default="portable", show_default=True, help="Weakest CPU to be right on.")
+@click.option("--exclude", multiple=True, metavar="NODES", help=EXCLUDE)
 @click.option("--budget", default="10m", show_default=True, help="Time: 90s, 10m or 2h.")
 @click.option("--trials", type=click.IntRange(1), help="Most candidates to try.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
@@ -205,14 +210,15 @@ def run(recipe: Path, out: Path) -> int:
 @click.argument("model")
 @click.option("--target", "targets", multiple=True)
 @click.option("--cpu", default="portable", show_default=True)
-def explain(model: str, targets: tuple[str, ...], cpu: str) -> int:
+@click.option("--exclude", multiple=True, metavar="NODES", help=EXCLUDE)
+def explain(model: str, targets: tuple[str, ...], cpu: str, exclude: tuple[str, ...]) -> int:
     """Say what happens at every site, and why.
 
     MODEL is a model, or the output folder of compress, whose winner is explained.
     """
     from gossamer.cli.explain import explain as lines
 
-    for line in lines(model, targets, cpu):
+    for line in lines(model, targets, cpu, exclude):
         click.echo(line)
     return 0
 

@@ -89,9 +89,10 @@ def _calibrated(
             length=int(asked["length"]),
         )
     )
+    exclude = made.get("exclude", {})
     return calibrate(
         model,
-        tuple(made["targets"]),
+        {name: tuple(exclude.get(name, ())) for name in made["targets"]},
         data.calibration,
         cpu=str(made["cpu"]),
         threads=int(made["threads"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
@@ -31,14 +31,12 @@ class Wish:
 
     Attributes:
         cpu: Weakest CPU level on which the result must be right.
-        exclude: Names of sites that stay in float.
-        exclude_reason: Why they do.
+        exclude: Why sites stay in float, by name.
         granularity: Wish for weights; the target may know only one.
     """
 
     cpu: str = "portable"
-    exclude: frozenset[str] = frozenset()
-    exclude_reason: Reason = Reason.REVERTED_ACCURACY
+    exclude: Mapping[str, Refusal] = field(default_factory=dict)
     granularity: str = "per-channel"
 
 
@@ -118,7 +116,7 @@ def _claim_tails(nodes: list[ir.Node], rules: dict[str, OpRule], state: _State) 
     for node in reversed(nodes):
         rule = rules.get(node.op_type)
         if rule is not None and _why_float(node, rule, state) is None:
-            for member in tail(node, rule.tails, state.order).nodes:
+            for member in _tail(node, rule.tails, state).nodes:
                 state.fused.setdefault(member, node.name or "")
 
 
@@ -135,9 +133,7 @@ def _find_readers(nodes: list[ir.Node], rules: dict[str, OpRule], state: _State)
 
 
 def _why_float(node: ir.Node, rule: OpRule, state: _State) -> Refusal | None:
-    if node.name in state.wish.exclude:
-        return state.wish.exclude_reason, "taken out by the recipe"
-    return refusal(node, rule)
+    return state.wish.exclude.get(node.name or "") or refusal(node, rule)
 
 
 def _place_ruled(node: ir.Node, rule: OpRule, state: _State) -> None:
@@ -175,10 +171,18 @@ def _place_ruled(node: ir.Node, rule: OpRule, state: _State) -> None:
 
 def _own_tail(node: ir.Node, rule: OpRule, state: _State) -> Tail:
     """The tail of a node, unless a later node has absorbed a part of it."""
-    found = tail(node, rule.tails, state.order)
+    found = _tail(node, rule.tails, state)
     if all(state.fused.get(n) == node.name for n in found.nodes):
         return found
     return Tail(nodes=(), residuals=(), output=node.outputs[0])
+
+
+def _tail(node: ir.Node, patterns: tuple[str, ...], state: _State) -> Tail:
+    """The tail of a node; none where it holds a node that is to stay in float."""
+    found = tail(node, patterns, state.order)
+    if any((n.name or "") in state.wish.exclude for n in found.nodes):
+        return Tail(nodes=(), residuals=(), output=node.outputs[0])
+    return found
 
 
 def _read_in_int8(node: ir.Node, rule: OpRule, state: _State) -> tuple[ir.Value, ...]:
@@ -262,8 +266,8 @@ def _place_follower(node: ir.Node, state: _State) -> None:
         return
     if node.op_type not in target.follows:
         return
-    if node.name in state.wish.exclude:
-        state.refuse(node, state.wish.exclude_reason, "taken out by the recipe")
+    if excluded := state.wish.exclude.get(node.name or ""):
+        state.refuse(node, *excluded)
     elif not _follows(node, inputs, state):
         state.refuse(node, Reason.NOT_INT8_NEIGHBOUR, "not every operand is int8 already")
     else:
@@ -273,8 +277,8 @@ def _place_follower(node: ir.Node, state: _State) -> None:
 def _pass_through(node: ir.Node, source: ir.Value, state: _State) -> None:
     if source not in state.made or not keeps_values(node) or len(node.outputs) != 1:
         return
-    if node.name in state.wish.exclude:
-        state.refuse(node, state.wish.exclude_reason, "taken out by the recipe")
+    if excluded := state.wish.exclude.get(node.name or ""):
+        state.refuse(node, *excluded)
         return
     names = (source.name or "", node.outputs[0].name or "")
     state.made.add(node.outputs[0])
@@ -299,7 +303,7 @@ def _follows(node: ir.Node, inputs: tuple[ir.Value, ...], state: _State) -> bool
 
 def _follow(node: ir.Node, inputs: tuple[ir.Value, ...], state: _State) -> None:
     target, name = state.target, node.name or ""
-    behind = tail(node, target.follower_tails, state.order)
+    behind = _tail(node, target.follower_tails, state)
     if any(n in state.fused for n in behind.nodes):
         behind = Tail(nodes=(), residuals=(), output=node.outputs[0])
     state.fused |= dict.fromkeys(behind.nodes, name)

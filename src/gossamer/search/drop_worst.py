@@ -61,7 +61,7 @@ def drop_worst(
 def without(rung: Rung, sites: tuple[str, ...]) -> Rung:
     """The same recipe with `sites` left in float."""
     steps = tuple(
-        dataclasses.replace(step, exclude=tuple(sorted({*step.exclude, *sites})))
+        dataclasses.replace(step, reverted=tuple(sorted({*step.reverted, *sites})))
         if isinstance(step, QuantizeStatic)
         else step
         for step in rung.recipe.graph_steps
@@ -69,6 +69,10 @@ def without(rung: Rung, sites: tuple[str, ...]) -> Rung:
     recipe = dataclasses.replace(rung.recipe, graph_steps=steps)
     label = f"{rung.label}, {len(sites)} in float"
     return Rung(label=label, recipe=recipe, placement=f"{rung.placement} -{len(sites)}")
+
+
+def _static_steps(rung: Rung) -> list[QuantizeStatic]:
+    return [step for step in rung.recipe.graph_steps if isinstance(step, QuantizeStatic)]
 
 
 def rank(
@@ -83,7 +87,8 @@ def rank(
     Damage is noise power over signal power of the worst float output when only that site is
     quantized (mechanics: sensitivity by output SQNR), over a few calibration samples.
     """
-    decisions = plan(trial.model, rung.recipe.target, rung.recipe.cpu).quantized
+    exclude = [name for step in _static_steps(rung) for name in step.exclude]
+    decisions = plan(trial.model, rung.recipe.target, rung.recipe.cpu, exclude).quantized
     sites = [d.site for d in decisions if d.weight is not None]
     everything = [d.site for d in decisions]
     trial.progress.stage("rank sites", len(sites))

@@ -69,15 +69,21 @@ def expected_seconds(finalists: Sequence[Candidate]) -> float:
 def confirm(trials: Trials, finalists: Sequence[Candidate]) -> list[Candidate]:
     """The finalists with latencies taken longer, without those that do not run again.
 
-    Where one of them brings the measurement down, each is timed alone.
+    Where one of them brings the measurement down, each is timed alone. Where it is the float model
+    that does, they stay as they were timed before.
     """
     try:
         return _timed(trials, finalists)
     except REFUSALS as error:
-        if len(finalists) == 1:
-            trials.fail(finalists[0], str(error))
-            return []
-    return [found for candidate in finalists for found in confirm(trials, [candidate])]
+        reason = str(error)
+    if len(finalists) > 1:
+        return [found for candidate in finalists for found in confirm(trials, [candidate])]
+    try:
+        _timed(trials, [])
+    except REFUSALS:
+        return [*finalists]
+    trials.fail(finalists[0], reason)
+    return []
 
 
 def _timed(trials: Trials, finalists: Sequence[Candidate]) -> list[Candidate]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gossamer import plugins
@@ -46,8 +47,20 @@ def baseline(target: str, cpu: str, seed: int) -> Rung:
     return Rung(label="float32", recipe=recipe, placement=f"{target} float32")
 
 
-def ladder(targets: tuple[str, ...], cpu: str, flags: tuple[str, ...], seed: int) -> list[Rung]:
+Exclude = Mapping[str, tuple[str, ...]]
+
+
+def ladder(
+    targets: tuple[str, ...], cpu: str, flags: tuple[str, ...], seed: int, exclude: Exclude
+) -> list[Rung]:
     """Everything compress tries before it takes sites out, cheapest first.
+
+    Args:
+        targets: Their names.
+        cpu: Weakest CPU level on which the result must be right.
+        flags: Of this CPU.
+        seed: Of the recipes.
+        exclude: What stays in float on each target, where anything does.
 
     1. What needs no calibration: the fused float32 graph, half floats that this CPU has.
     2. Static int8 with the first range rule on every target, then dynamic int8.
@@ -55,8 +68,9 @@ def ladder(targets: tuple[str, ...], cpu: str, flags: tuple[str, ...], seed: int
     """
     specs = [plugins.load("targets", name) for name in targets]
     first = [rung for spec in specs for rung in _float(spec, cpu, flags, seed)]
-    static = [[_static(spec, cpu, seed, rule) for spec in specs] for rule in RULES]
-    dynamic = [_dynamic(spec, cpu, seed) for spec in specs if spec.dynamic]
+    out = {spec.name: exclude.get(spec.name, ()) for spec in specs}
+    static = [[_static(spec, cpu, seed, rule, out[spec.name]) for spec in specs] for rule in RULES]
+    dynamic = [_dynamic(spec, cpu, seed, out[spec.name]) for spec in specs if spec.dynamic]
     return [*first, *static[0], *dynamic, *(rung for row in static[1:] for rung in row)]
 
 
@@ -83,12 +97,12 @@ def _float(spec: TargetSpec, cpu: str, flags: tuple[str, ...], seed: int) -> lis
     return rungs
 
 
-def _static(spec: TargetSpec, cpu: str, seed: int, rule: str) -> Rung:
-    recipe = static_recipe(spec.name, cpu, seed, plugins.load("ranges", rule)())
+def _static(spec: TargetSpec, cpu: str, seed: int, rule: str, exclude: tuple[str, ...]) -> Rung:
+    recipe = static_recipe(spec.name, cpu, seed, plugins.load("ranges", rule)(), exclude)
     return Rung(label=f"static {rule}", recipe=recipe, placement=f"{spec.name} static")
 
 
-def _dynamic(spec: TargetSpec, cpu: str, seed: int) -> Rung:
-    steps = (Simplify(), Fuse(), QuantizeDynamic())
+def _dynamic(spec: TargetSpec, cpu: str, seed: int, exclude: tuple[str, ...]) -> Rung:
+    steps = (Simplify(), Fuse(), QuantizeDynamic(exclude=exclude))
     recipe = Recipe(target=spec.name, cpu=cpu, graph_steps=steps, seed=seed)
     return Rung(label="dynamic", recipe=recipe, placement=f"{spec.name} dynamic")

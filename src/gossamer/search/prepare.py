@@ -21,7 +21,7 @@ from gossamer.errors import (
 from gossamer.measure.environment import cpu_level, environment, physical_cores
 from gossamer.measure.isolate import Isolated
 from gossamer.search.goal import MaxDrop, parse_seconds
-from gossamer.search.ladder import Rung, baseline, ladder
+from gossamer.search.ladder import Exclude, Rung, baseline, ladder
 from gossamer.task import DataRequest, TaskData
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Request:
         length: Sequence length of the same.
         threads: Threads; None is the physical cores.
         seed: Draws the splits.
+        exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
     """
 
     model: str
@@ -67,6 +68,7 @@ class Request:
     length: int = 128
     threads: int | None = None
     seed: int = 0
+    exclude: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed: everything but time and trials."""
@@ -82,13 +84,17 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """A request whose every part was found and checked; nothing is written yet but the cache."""
+    """A request whose every part was found and checked; nothing is written yet but the cache.
+
+    `exclude` holds those of the selectors that match anything on each target.
+    """
 
     request: Request
     model: FloatModel
     task: Task
     data: TaskData
     targets: tuple[str, ...]
+    exclude: Exclude
     max_drop: MaxDrop
     seconds: float
     threads: int
@@ -133,6 +139,7 @@ def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Pre
         task=task,
         data=data,
         targets=targets,
+        exclude=excluded(model, targets, request.exclude),
         max_drop=stated or MaxDrop.parse(task.default_drop),
         seconds=seconds,
         threads=request.threads or physical_cores(),
@@ -190,9 +197,36 @@ def installed_targets(wanted: Sequence[str], cpu: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def excluded(model: FloatModel, targets: Sequence[str], selectors: Sequence[str]) -> Exclude:
+    """Those of the selectors that match anything on each target.
+
+    A target may have fused what a selector names into something else; on another it may be there.
+
+    Raises:
+        RecipeError: A selector matches nothing, neither in the model nor on any target.
+    """
+    if not selectors:
+        return {}
+    import onnx_ir as ir
+
+    from gossamer.graph.passes.simplify import simplify
+    from gossamer.graph.select import matched, unmatched
+    from gossamer.run import fused
+
+    plain = simplify(ir.load(model.path)).graph
+    on_target = {name: fused(model, name).graph for name in targets}
+    matches = {name: matched(graph, selectors) for name, graph in on_target.items()}
+    in_plain = matched(plain, selectors)
+    for selector in selectors:
+        if not in_plain[selector] and not any(found[selector] for found in matches.values()):
+            raise unmatched(selector, [plain, *on_target.values()])
+    return {name: tuple(s for s in selectors if found[s]) for name, found in matches.items()}
+
+
 def planned(prepared: Prepared) -> list[Rung]:
     """The candidates that compress would try, baselines first; what --dry-run lists."""
     request = prepared.request
     flags = environment(prepared.threads).flags
     floats = [baseline(name, request.cpu, request.seed) for name in prepared.targets]
-    return [*floats, *ladder(prepared.targets, request.cpu, flags, request.seed)]
+    rest = ladder(prepared.targets, request.cpu, flags, request.seed, prepared.exclude)
+    return [*floats, *rest]

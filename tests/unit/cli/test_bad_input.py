@@ -165,6 +165,7 @@ def test_a_task_that_the_outputs_do_not_fit(refused, tmp_path: Path) -> None:
         (("--max-drop", "1"), "0.5pt"),
         (("--budget", "soon"), "10m"),
         (("--channel-order", "rgb"), "a field of fidelity"),
+        (("--exclude", "Convv"), "Did you mean Conv"),
         (("--resume", "--overwrite"), "Choose one"),
     ],
 )

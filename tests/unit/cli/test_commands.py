@@ -206,7 +206,7 @@ def test_bfloat16_is_a_candidate_only_where_the_cpu_has_it() -> None:
     from gossamer.search import ladder
 
     def labels(*flags: str) -> list[str]:
-        return [r.label for r in ladder.ladder(("openvino-cpu",), "portable", flags, 0)]
+        return [r.label for r in ladder.ladder(("openvino-cpu",), "portable", flags, 0, {})]
 
     assert "bf16" in labels("avx2", "amx_bf16")
     assert "bf16" not in labels("avx2", "avx512f")
@@ -286,6 +286,49 @@ def test_explain_says_what_happens_at_every_site(model: Path, finished: Path, ca
     assert "quantized" in told.out
 
     assert call("explain", finished).code == 0
+
+
+def test_explain_counts_what_is_kept_in_float(model: Path, call) -> None:
+    told = call(
+        "explain", model, "--target", "ort_cpu", "--exclude", "Conv", "--exclude", "softmax"
+    )
+    assert told.code == 2
+    assert "'softmax', which matches no node" in told.err
+
+    told = call("explain", model, "--target", "ort_cpu", "--exclude", "Conv")
+    assert "kept in float: Conv 2 nodes" in told.out
+    assert told.out.count("the recipe excludes Conv") == 2
+
+
+@pytest.mark.parametrize("step", ["quantize-static", "quantize-dynamic"])
+def test_what_is_excluded_is_part_of_every_int8_candidate(step: str, model: Path, call) -> None:
+    plain, other = (
+        call("compress", model, "--dry-run", "--target", "ort_cpu", *more, "--json").document
+        for more in ((), ("--exclude", "Conv"))
+    )
+    steps = [s for c in other["candidates"] for s in c["recipe"]["graph-steps"] if step in s]
+    assert steps
+    assert all(s[step]["exclude"] == ["Conv"] for s in steps)
+    ids = [{c["id"] for c in found["candidates"]} for found in (plain, other)]
+    assert len(ids[0] & ids[1]) == len(ids[0]) - len(ids[0] - ids[1]) < len(ids[0])
+
+
+def test_a_run_that_excludes_is_made_again_to_the_bit(
+    model: Path, data: Path, tmp_path: Path, call
+) -> None:
+    out = tmp_path / "out"
+    common = ("--data", data, "--target", "ort_cpu", "--max-drop", "20%", "--trials", 2)
+    done = call("compress", model, *common, "--exclude", "MatMul", "--out", out, "--json")
+    assert done.code == 0, done.err
+    candidate = next(c for c in done.document["candidates"] if c["label"] == "static mse")
+    assert {tuple(row[1:3]) for row in candidate["plan"] if row[1] == "MatMul"} == {
+        ("MatMul", "excluded")
+    }
+    record = yaml.safe_load((out / "recipe.yaml").read_text())
+    record["recipe"] = candidate["recipe"]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(record))
+    assert call("run", tmp_path / "recipe.yaml", "--out", tmp_path / "again").code == 0
+    assert hashes(tmp_path / "again" / "model") == candidate["files"]
 
 
 def test_inspect_shows_inputs_outputs_and_operators(model: Path, call) -> None:

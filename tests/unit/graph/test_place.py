@@ -136,9 +136,17 @@ def test_openvino_marks_a_conv_without_bias_whose_output_has_two_readers() -> No
 
 
 def test_an_excluded_site_says_why() -> None:
-    wish = Wish(cpu="native", exclude=frozenset({"conv0"}))
+    wish = Wish(cpu="native", exclude={"conv0": (Reason.REVERTED_ACCURACY, "it costs 2 %")})
     found = decision(place(conv_relu_conv(), ORT, wish), "conv0")
-    assert (found.reason, found.detail) == (Reason.REVERTED_ACCURACY, "taken out by the recipe")
+    assert (found.reason, found.detail) == (Reason.REVERTED_ACCURACY, "it costs 2 %")
+
+
+def test_a_kernel_does_not_absorb_what_stays_in_float() -> None:
+    wish = Wish(cpu="native", exclude={"relu1": (Reason.EXCLUDED, "asked for")})
+    before, after = (decision(place(conv_relu_conv(), ORT, w), "conv0") for w in (WISH, wish))
+    assert before.fused == ("relu1",)
+    assert after.fused == ()
+    assert after.is_quantized
 
 
 def test_a_portable_plan_has_seven_bit_weights() -> None:

@@ -22,7 +22,7 @@ def rung() -> Rung:
 def excluded(candidate: Rung) -> tuple[str, ...]:
     step = candidate.recipe.graph_steps[-1]
     assert isinstance(step, QuantizeStatic)
-    return step.exclude
+    return step.reverted
 
 
 def judge(needed: int, tried: list[int]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gossamer.errors import TargetError
 from gossamer.graph import dynamic
 from gossamer.graph.place import Wish, place
+from gossamer.graph.select import kept_float
 from gossamer.step import GraphContext, GraphStep
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class QuantizeDynamic(GraphStep):
     """int8 weights, and activations whose range is computed at run time; needs no data.
 
     Attributes:
-        exclude: Sites that stay in float, by node name.
+        exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
     """
 
     exclude: tuple[str, ...] = ()
@@ -29,6 +30,7 @@ class QuantizeDynamic(GraphStep):
 
         Raises:
             TargetError: The target has none.
+            RecipeError: A selector of `exclude` matches nothing.
         """
         target = context.target
         if not target.dynamic:
@@ -41,6 +43,8 @@ class QuantizeDynamic(GraphStep):
             if (ops := tuple(op for op in rule.ops if op in target.dynamic))
         )
         able = replace(target, rules=rules, follows=(), transparent=())
-        plan = place(model, able, Wish(cpu=context.cpu, exclude=frozenset(self.exclude)))
+        plan = place(
+            model, able, Wish(cpu=context.cpu, exclude=kept_float(model.graph, self.exclude, ()))
+        )
         context.record(plan)
         return dynamic.write_dynamic(model, plan)

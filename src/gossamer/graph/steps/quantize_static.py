@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from gossamer.graph import qdq
 from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.place import Wish, place
+from gossamer.graph.refuse import Refusal
+from gossamer.graph.select import kept_float
 from gossamer.graph.smooth import extremes, factors
-from gossamer.plan import Decision, Plan, Reason
+from gossamer.plan import Plan, Reason
 from gossamer.quant import QParams, QuantSpec, qparams
 from gossamer.step import GraphContext, GraphStep, RangeRule
 
@@ -34,15 +36,22 @@ class QuantizeStatic(GraphStep):
 
     Attributes:
         ranges: Rule that chooses activation ranges from the calibration statistics.
-        exclude: Sites that stay in float, by node name.
+        exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
+        reverted: Names of sites that stay in float because they cost too much accuracy.
     """
 
     ranges: RangeRule = field(default_factory=MinMax)
     exclude: tuple[str, ...] = ()
+    reverted: tuple[str, ...] = ()
 
     def apply(self, model: ir.Model, context: GraphContext) -> ir.Model:
-        """The model with Q/DQ where the target's rules and this wish agree."""
-        wish = Wish(cpu=context.cpu, exclude=frozenset(self.exclude))
+        """The model with Q/DQ where the target's rules and this wish agree.
+
+        Raises:
+            RecipeError: A selector of `exclude` matches nothing.
+        """
+        excluded = kept_float(model.graph, self.exclude, self.reverted)
+        wish = Wish(cpu=context.cpu, exclude=excluded)
         plan = place(model, context.target, wish)
         statistics = context.statistics(plan.values)
         plan = _calibrated(model, plan, context, wish, statistics)
@@ -110,17 +119,13 @@ def _calibrated(
     What takes a site out can make another site read another value, so it goes on until every
     value is known; each round takes out at least one site.
     """
-    uncalibrated: set[str] = set()
+    uncalibrated: dict[str, Refusal] = {}
     while unknown := {v for v in plan.values if v not in statistics.tensors}:
-        uncalibrated |= {d.site for d in plan.quantized if unknown & {*d.inputs, *d.outputs}}
-        exclude = wish.exclude | uncalibrated
+        uncalibrated |= {
+            d.site: (Reason.UNCALIBRATED, "calibration did not observe it")
+            for d in plan.quantized
+            if unknown & {*d.inputs, *d.outputs}
+        }
+        exclude = {**wish.exclude, **uncalibrated}
         plan = place(model, context.target, replace(wish, exclude=exclude))
-
-    def explained(decision: Decision) -> Decision:
-        if decision.site in uncalibrated:
-            return replace(
-                decision, reason=Reason.UNCALIBRATED, detail="calibration did not observe it"
-            )
-        return decision
-
-    return replace(plan, decisions=tuple(explained(d) for d in plan.decisions))
+    return plan

@@ -46,11 +46,13 @@ class Run:
         results: The outputs of the graph.
         start: The element that samples begin with, modulo their step.
         thresholds: The lower and the upper one of each tap, `[2, taps]`.
+        seconds: How long it took.
     """
 
     results: Sequence[Elements]
     start: int
     thresholds: NDArray[np.float32]
+    seconds: float
 
 
 def readers(taps: Sequence[Mapping[str, Any]]) -> list[Tapped | Whole]:

@@ -75,15 +75,17 @@ def _tidy(model: ir.Model) -> bool:
     """Edits the graph in place for today's runtimes, and returns whether it changed.
 
     Weights leave the inputs, where opsets below 9 had to list them and a caller could replace
-    them; and the IR version becomes one that every onnxruntime in use reads.
+    them; nodes get names of their own; and the IR version becomes one that every onnxruntime in
+    use reads.
     """
-    from gossamer.sources._lift import IR_VERSIONS
+    from gossamer.sources._lift import IR_VERSIONS, name_apart
 
     graph = model.graph
     listed = [value for value in graph.inputs if value.name in graph.initializers]
     for value in listed:
         graph.inputs.remove(value)
+    is_changed = name_apart(model) or bool(listed)
     version = min(max(model.ir_version, IR_VERSIONS[0]), IR_VERSIONS[1])
-    is_changed = bool(listed) or version != model.ir_version
+    is_changed |= version != model.ir_version
     model.ir_version = version
     return is_changed

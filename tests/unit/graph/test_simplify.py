@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from gossamer.graph.passes.simplify import simplify
-from zoo.placed import agreement, conv_relu_conv, graph
+from zoo.placed import agreement, conv_relu_conv, graph, run
 
 
 def _copy(model: ir.Model) -> ir.Model:
@@ -103,3 +103,20 @@ def test_the_mean_over_tokens_stays() -> None:
         axes=np.array([1]),
     )
     assert simplify(model).graph.node(0).op_type == "ReduceMean"
+
+
+def test_outputs_that_turn_out_equal_keep_their_names() -> None:
+    """One is another turned around twice, one the same node again, one the input itself."""
+    model = graph(
+        """(float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] b, float[1, 4, 8, 8] a,
+        float[1, 4, 8, 8] c, float[1, 4, 8, 8] d) {
+        a = Relu(x)  t = Transpose <perm = [0, 2, 3, 1]> (a)
+        b = Transpose <perm = [0, 3, 1, 2]> (t)  c = Relu(x)  d = Identity(x) }"""
+    )
+    x = {"x": np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)}
+    wanted = run(ir.to_proto(model), x)
+
+    found = run(ir.to_proto(simplify(_copy(model))), x)
+
+    assert list(found) == ["b", "a", "c", "d"]
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)

@@ -210,3 +210,25 @@ def test_more_than_two_gigabytes_of_weights_open_and_lift(tmp_path: Path) -> Non
 
     assert (model.path.parent / "model.onnx.data").stat().st_size == 4 * shape[0] * shape[1]
     assert said(model, "opset") == "11, moved to 18 (outputs equal to the bit)"
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_nodes_that_share_a_name_get_names_of_their_own(write, opened, opset: int) -> None:
+    """Today's onnxruntime refuses such files; older ones ran them."""
+    path = write("g (float[N, 3] x) => (float[N, 3] y) { a = Relu(x)  b = Exp(a)  y = Neg(b) }")
+    proto = onnx.load(path)
+    proto.opset_import[0].version = opset
+    for node in proto.graph.node:
+        node.name = "node"
+    onnx.save(proto, path)
+    with pytest.raises(Exception, match="two nodes with same node name"):
+        ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    model = opened(path)
+
+    names = [node.name for node in onnx.load(model.path).graph.node]
+    assert len(set(names)) == 3
+    x = np.float32([[-1, 0, 1]])
+    assert np.allclose(run(model.path, x=x), -np.exp(np.maximum(x, 0)))
+    if opset < 18:
+        assert "outputs equal to the bit" in said(model, "opset")

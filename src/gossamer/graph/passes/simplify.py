@@ -8,6 +8,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from gossamer.graph.passes.fold_scale import fold_scale
+from gossamer.graph.passes.named_outputs import named_outputs
 from gossamer.graph.passes.pool_averages import pool_averages
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ def simplify(model: ir.Model) -> ir.Model:
     Constant weights that were transposed, cast or scaled at run time become initializers. Shape
     inference is used where it succeeds and never required.
     """
+    names = [value.name or "" for value in model.graph.outputs]
     from onnxscript import optimizer
     from onnxscript.rewriter import rewrite
     from onnxscript.rewriter.rules.common import _fuse_batchnorm, _fuse_pad_into_conv
@@ -37,4 +39,4 @@ def simplify(model: ir.Model) -> ir.Model:
     passes.NameFixPass()(model)
     model = pool_averages(fold_scale(model))
     passes.RemoveUnusedNodesPass()(model)
-    return model
+    return named_outputs(model, names)

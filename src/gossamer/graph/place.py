@@ -321,7 +321,7 @@ def _follow(node: ir.Node, inputs: tuple[ir.Value, ...], state: _State) -> None:
 def _guard_biases(nodes: list[ir.Node], state: _State) -> None:
     """Mark each int8 Conv without a bias whose output has several readers.
 
-    Readers in int8 count once: they share one Q.
+    Readers in int8 count once: they share one Q. Who runs the graph reads its outputs.
     """
     reads = {
         (member, value)
@@ -339,7 +339,7 @@ def _guard_biases(nodes: list[ir.Node], state: _State) -> None:
             continue
         out = node.outputs[0]
         readers = {"Q" if (u.node.name, out.name) in reads else u.node.name for u in out.uses()}
-        if len(readers) > 1:
+        if len(readers) + out.is_graph_output() > 1:
             state.decisions[decision.site] = replace(decision, nonzero_bias=True)
 
 

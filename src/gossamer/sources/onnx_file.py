@@ -75,16 +75,20 @@ def _tidy(model: ir.Model) -> bool:
     """Edits the graph in place for today's runtimes, and returns whether it changed.
 
     Weights leave the inputs, where opsets below 9 had to list them and a caller could replace
-    them; nodes get names of their own; and the IR version becomes one that every onnxruntime in
-    use reads.
+    them; functions of the model's own, which OpenVINO does not read, are written out; nodes get
+    names of their own; and the IR version becomes one that every onnxruntime in use reads.
     """
+    from onnx_ir.passes.common import InlinePass
+
     from gossamer.sources._lift import IR_VERSIONS, name_apart
 
-    graph = model.graph
+    graph, is_inlined = model.graph, bool(model.functions)
+    if is_inlined:
+        InlinePass()(model)
     listed = [value for value in graph.inputs if value.name in graph.initializers]
     for value in listed:
         graph.inputs.remove(value)
-    is_changed = name_apart(model) or bool(listed)
+    is_changed = name_apart(model) or bool(listed) or is_inlined
     version = min(max(model.ir_version, IR_VERSIONS[0]), IR_VERSIONS[1])
     is_changed |= version != model.ir_version
     model.ir_version = version

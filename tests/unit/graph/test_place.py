@@ -135,6 +135,15 @@ def test_openvino_marks_a_conv_without_bias_whose_output_has_two_readers() -> No
     assert not decision(place(model, ORT, WISH), "conv0").nonzero_bias
 
 
+def test_who_runs_the_graph_is_a_reader_of_its_outputs() -> None:
+    model = graph(
+        """(float[1, 16, 8, 8] x) => (float[1, 16, 8, 8] a, float[1, 16, 8, 8] y) {
+        a = Conv <pads = [1, 1, 1, 1]> (x, w1)  y = Exp(a) }""",
+        w1=(16, 16, 3, 3),
+    )
+    assert decision(place(model, OPENVINO, WISH), "conv0").nonzero_bias
+
+
 def test_an_excluded_site_says_why() -> None:
     wish = Wish(cpu="native", exclude={"conv0": (Reason.REVERTED_ACCURACY, "it costs 2 %")})
     found = decision(place(conv_relu_conv(), ORT, wish), "conv0")

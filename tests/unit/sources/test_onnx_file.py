@@ -232,3 +232,23 @@ def test_nodes_that_share_a_name_get_names_of_their_own(write, opened, opset: in
     assert np.allclose(run(model.path, x=x), -np.exp(np.maximum(x, 0)))
     if opset < 18:
         assert "outputs equal to the bit" in said(model, "opset")
+
+
+def test_functions_of_the_model_s_own_are_written_out(write, opened) -> None:
+    path = write("g (float[N, 3] x) => (float[N, 3] y) { y = Neg(x) }")
+    proto = onnx.load(path)
+    function = onnx.parser.parse_function(
+        '<opset_import: ["": 18], domain: "own"> Twice (a) => (b) { b = Add(a, a) }'
+    )
+    proto.functions.append(function)
+    proto.graph.node[0].op_type, proto.graph.node[0].domain = "Twice", "own"
+    proto.opset_import.add(domain="own", version=1)
+    onnx.save(proto, path)
+
+    model = opened(path)
+
+    written = onnx.load(model.path)
+    assert [node.op_type for node in written.graph.node] == ["Add"]
+    assert not written.functions
+    x = np.float32([[-1, 0, 1]])
+    assert np.array_equal(run(model.path, x=x), 2 * x)

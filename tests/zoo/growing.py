@@ -1,0 +1,78 @@
+"""A graph that grows by drawn nodes, for `generated`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+Draw = Callable[[st.SearchStrategy], Any]
+Shape = tuple[int, ...]
+NAMINGS = ("numbered", "absent", "all alike", "like values")
+OPSETS = (13, 17, 18, 21)
+
+
+class Growing:
+    """A graph to which steps add nodes; every value is float32 with a known shape."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self.random = np.random.default_rng(self.one_of(range(2**16)))
+        self.opset = self.one_of(OPSETS)
+        self.nodes: list[ir.Node] = []
+        self.values: dict[str, ir.Value | None] = {"": None}  # an input that is left out
+        self.weights: dict[str, NDArray[np.generic]] = {}
+        self.shapes: dict[str, Shape] = {}  # of activations, in the order in which they were made
+        self.has_function = False
+        self.is_open_batch = self.one_of((False, True))
+        self.are_inputs = self.one_of((False, False, True))  # initializers are, too
+        self.naming = self.one_of(NAMINGS)
+        self._count = 0
+
+    def one_of(self, choices: Sequence[Any]) -> Any:
+        return self.draw(st.sampled_from(list(choices)))
+
+    def value(self, rank: int | None = None, fits: Callable[[Shape], bool] = lambda _: True) -> str:
+        """A drawn activation; recent ones are likelier."""
+        found = [v for v, s in self.shapes.items() if rank in (None, len(s)) and fits(s)]
+        return self.one_of([*found, *found[-2:] * 2]) if found else ""
+
+    def constant(self, array: object, dtype: type = np.float32) -> str:
+        name, content = self.fresh("w"), np.asarray(array, dtype)
+        tensor = ir.tensor(content, name=name)
+        self.weights[name] = content
+        self.values[name] = ir.Value(
+            name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
+        )
+        return name
+
+    def weight(self, *shape: int, fan_in: int) -> str:
+        """Random numbers that keep the size of activations; perhaps a weight that is there."""
+        alike = [w for w, a in self.weights.items() if a.shape == shape and a.dtype == np.float32]
+        if alike and self.one_of((False, False, True)):
+            return self.one_of(alike)
+        return self.constant(self.random.standard_normal(shape) / math.sqrt(max(fan_in, 1)))
+
+    def node(self, op: str, *inputs: str, shape: Shape, domain: str = "", **fields: object) -> str:
+        out = self.fresh("v")
+        made = ir.node(op, [self.values[v] for v in inputs], attributes=fields, domain=domain)
+        made.outputs[0].name = out
+        self.nodes.append(made)
+        self.values[out] = made.outputs[0]
+        self.shapes[out] = shape
+        return out
+
+    def hidden(self, op: str, *inputs: str, **fields: object) -> str:
+        """A node whose value no other step may read: no float32, or of a size that varies."""
+        out = self.node(op, *inputs, shape=(), **fields)
+        del self.shapes[out]
+        return out
+
+    def fresh(self, prefix: str) -> str:
+        self._count += 1
+        return f"{prefix}{self._count}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gossamer import plugins, store
 from gossamer.artifact import Artifact
 from gossamer.errors import CalibrationError
+from gossamer.measure.isolate import build
 from gossamer.plan import Plan
 from gossamer.step import GraphContext
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from gossamer.graph.taps import Wanted
     from gossamer.progress import Progress
     from gossamer.recipe import Recipe
-    from gossamer.runtime import Runtime
     from gossamer.source import FloatModel
     from gossamer.statistics import Statistics
     from gossamer.target import TargetSpec
@@ -45,7 +45,6 @@ def run(model: FloatModel, recipe: Recipe, folder: Path, statistics: Lookup) -> 
     import onnx_ir as ir
 
     target: TargetSpec = plugins.load("targets", recipe.target)
-    runtime: Runtime = plugins.load("runtimes", target.runtime)()
     plans: list[Plan] = []
     context = GraphContext(
         target=target, cpu=recipe.cpu, statistics=statistics, record=plans.append
@@ -58,7 +57,7 @@ def run(model: FloatModel, recipe: Recipe, folder: Path, statistics: Lookup) -> 
                 graph = step.apply(graph, context)
             path = scratch / ".graph" / "model.onnx"
             save(graph, path)
-        files = runtime.build(path, scratch)
+        files = build(target.runtime, path, scratch)
         names = tuple(str(file.relative_to(scratch)) for file in files)
         store.remove(scratch / ".graph")
     return Artifact(

@@ -79,11 +79,13 @@ def block() -> ir.Model:
 
 
 def feed(model: ir.Model, seed: int = 1) -> Feed:
+    """Noise; open dimensions are 1."""
     generator = np.random.default_rng(seed)
-    return {
-        v.name or "": generator.standard_normal([int(d) for d in v.shape or ()]).astype(np.float32)
+    shapes = {
+        v.name or "": [d if isinstance(d, int) else 1 for d in v.shape or ()]
         for v in model.graph.inputs
     }
+    return {name: generator.standard_normal(s).astype(np.float32) for name, s in shapes.items()}
 
 
 def observed(model: ir.Model, values: tuple[str, ...], data: Feed) -> Statistics:
@@ -114,9 +116,13 @@ def _channels(array: NDArray[np.generic], axis: int) -> ChannelStatistics:
     return ChannelStatistics(mean=rows.mean(axis=0), low=rows.min(axis=0), high=rows.max(axis=0))
 
 
-def run(model: onnx.ModelProto, data: Feed, optimized: Path | None = None) -> Feed:
+def run(
+    model: onnx.ModelProto, data: Feed, optimized: Path | None = None, *, optimize: bool = True
+) -> Feed:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     session = onnxruntime.InferenceSession(

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from gossamer.errors import RecipeError
 from gossamer.report import document
 from gossamer.result import Candidate
 
@@ -27,31 +28,35 @@ def explain(
 
     Raises:
         InputError: There is no such model or target, or a selector matches nothing.
+        RecipeError: `exclude` is given with an output folder.
     """
     out = Path(model)
     if (out / "result.json").is_file():
+        if exclude:
+            raise RecipeError(
+                "a model, where --exclude is given",
+                f"the output folder {model}, whose candidates are made",
+                "Explain the model itself, or compress it again with --exclude.",
+            )
         result = document.read(out / "result.json", out)
         yield f"{result.verdict}: {result.reason}"
         if result.winner is not None:
             yield from _candidate(result.winner)
         return
-    from gossamer.graph.select import matched
-    from gossamer.run import fused, plan
-    from gossamer.search.prepare import excluded, installed_targets, named_level
+    from gossamer.run import plan
+    from gossamer.search.prepare import installed_targets, named_level, selected
     from gossamer.sources import find
 
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         opened = find(model).open(Path(scratch))
         cpu = named_level(cpu)
-        names = installed_targets(targets, cpu)
-        floats = excluded(opened, names, exclude)
-        for name in names:
-            found = plan(opened, name, cpu, floats.get(name, ()))
+        matches = selected(opened, installed_targets(targets, cpu), exclude)
+        for name, nodes in matches.items():
+            found = plan(opened, name, cpu, [s for s in nodes if nodes[s]])
             sums = found.weight.accumulator
             yield f"{name}, right on {cpu} CPUs and better, products added in {sums}"
-            if exclude:
-                matches = matched(fused(opened, name).graph, exclude)
-                counts = ", ".join(f"{s} {len(nodes)} nodes" for s, nodes in matches.items())
+            if nodes:
+                counts = ", ".join(f"{s} {len(nodes[s])} nodes" for s in nodes)
                 yield f"kept in float: {counts}"
             yield from _rows((d.site, d.op, d.reason.value, d.detail) for d in found.decisions)
 

@@ -55,6 +55,8 @@ class Model:
     def answer(self, request: dict[str, Any], arrays: Feed) -> tuple[dict[str, Any], Feed]:
         """Header and arrays of the reply to one request."""
         match request["op"]:
+            case "build":
+                return _built(request), {}
             case "open":
                 return self._open(request), {}
             case "run":
@@ -86,6 +88,12 @@ class Model:
         if self._session is None:
             raise MeasureError("an opened model", "a request before it", "Open it first.")
         return self._session
+
+
+def _built(request: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(request["folder"])
+    files = plugins.load("runtimes", request["runtime"])().build(Path(request["path"]), folder)
+    return {"files": [str(file.relative_to(folder)) for file in files]}
 
 
 def timed(session: Session, feed: Feed, calls: int, seconds: float) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A session in a clean process of its own: its memory, its threads and its crashes are its own."""
+"""Runtimes in clean processes of their own: memory, threads and crashes are theirs alone."""
 
 from __future__ import annotations
 
@@ -27,78 +27,33 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 600.0
 LAST_BREATH = 10.0  # seconds from the end of its pipe to the end of a process
+DEEDS = {"build": "build", "open": "load", "run": "run", "time": "run"}
 TAIL_LINES = 5
 TAIL_BYTES = 4096
 # libraries beside the runtime must neither start threads that add to the memory nor go online
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
-class Isolated:
-    """A Session whose model runs in a child process, from `with` to the end of the block.
+class _Child:
+    """A process that knows one runtime and one file, from `with` to the end of the block.
 
-    The child is pinned to the first `threads` usable CPUs (one for each core first). It has a
-    process group of its own, so that Ctrl-C reaches the parent alone, which ends it; it also ends
-    by itself when the parent dies. A child that crashed or timed out is not started again.
-
-    Args:
-        runtime: Name of the runtime.
-        path: The file to open.
-        threads: Threads of the runtime.
-        precision: Lowest float type that the runtime may choose.
-        timeout: Seconds to wait for any one answer.
-
-    Attributes:
-        inputs: What to feed.
-        outputs: What comes back.
-        load_seconds: Time to open the file in the child, importing the runtime included.
+    It has a process group of its own, so that Ctrl-C reaches the parent alone, which ends it; it
+    also ends by itself when the parent dies. One that crashed or timed out is not started again.
     """
 
-    inputs: tuple[TensorType, ...] = ()
-    outputs: tuple[TensorType, ...] = ()
-    load_seconds: float = 0.0
-
-    def __init__(
-        self,
-        runtime: str,
-        path: Path,
-        *,
-        threads: int,
-        precision: Precision = "default",
-        timeout: float = DEFAULT_TIMEOUT,
-    ) -> None:
+    def __init__(self, runtime: str, path: Path, timeout: float) -> None:
         self.runtime = runtime
         self.path = path
-        self.threads = threads
-        self.precision = precision
         self.timeout = timeout
         self._scope = contextlib.ExitStack()
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """The opened session.
-
-        Raises:
-            BuildError: The runtime refuses the file, crashes on it, or takes too long.
-            MissingDependency: The runtime is not installed.
-        """
         try:
             self._start()
-            reply, _ = self._ask(
-                {
-                    "op": "open",
-                    "runtime": self.runtime,
-                    "path": str(self.path.absolute()),
-                    "threads": self.threads,
-                    "precision": self.precision,
-                    "cpus": usable_cpus()[: self.threads],
-                }
-            )
         except BaseException:
             self.close()
             raise
-        self.inputs = _tensor_types(reply["inputs"])
-        self.outputs = _tensor_types(reply["outputs"])
-        self.load_seconds = float(reply["load_seconds"])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,29 +63,6 @@ class Isolated:
     def pid(self) -> int | None:
         """Process id of the child, None while there is none."""
         return self._child.pid if self._child else None
-
-    def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Feed:
-        """All outputs by name.
-
-        Raises:
-            MeasureError: The runtime refuses the inputs, crashes, or takes too long.
-        """
-        return self._ask({"op": "run"}, feed)[1]
-
-    def time(
-        self, feed: Mapping[str, NDArray[np.generic]], *, calls: int = 1, seconds: float = 0.0
-    ) -> NDArray[np.float64]:
-        """Seconds of each call: at least `calls` calls, for at least `seconds`.
-
-        Raises:
-            MeasureError: As for `run`.
-        """
-        request = {"op": "time", "calls": calls, "seconds": seconds}
-        return self._ask(request, feed)[1]["seconds"]  # type: ignore[return-value]
-
-    def peak_rss(self) -> int:
-        """Largest resident memory that the child has had so far, in bytes."""
-        return int(self._ask({"op": "rss"})[0]["bytes"])
 
     def close(self) -> None:
         """End the child; nothing happens if there is none."""
@@ -160,9 +92,10 @@ class Isolated:
         self._scope.callback(self._child.stdin.close)
         self._channel = Channel(self._child.stdout.fileno(), self._child.stdin.fileno())
 
-    def _ask(
+    def ask(
         self, request: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]] | None = None
     ) -> tuple[dict[str, Any], Feed]:
+        """Header and arrays of the reply; the child's errors are raised here."""
         operation = str(request["op"])
         child = self._child
         if child is None:
@@ -205,8 +138,8 @@ class Isolated:
         return self._failed(operation, f"its process was ended by {name}", hint)
 
     def _failed(self, operation: str, reason: str, hint: str = "") -> GossamerError:
-        kind = BuildError if operation == "open" else MeasureError
-        deed = {"open": "load", "run": "run", "time": "run"}.get(operation, "answer")
+        kind = BuildError if operation in ("build", "open") else MeasureError
+        deed = DEEDS.get(operation, "answer")
         return kind(f"{self.path.name} to {deed} on {self.runtime}", reason, hint + self._tail())
 
     def _rebuilt(self, raised: Mapping[str, str]) -> GossamerError:
@@ -228,6 +161,120 @@ class Isolated:
         lines = [line.strip() for line in raw.decode(errors="replace").splitlines()]
         last = " | ".join([line for line in lines if line][-TAIL_LINES:])
         return f" It wrote: {last}" if last else ""
+
+
+class Isolated(_Child):
+    """A Session whose model runs in a child process, from `with` to the end of the block.
+
+    The child is pinned to the first `threads` usable CPUs (one for each core first).
+
+    Args:
+        runtime: Name of the runtime.
+        path: The file to open.
+        threads: Threads of the runtime.
+        precision: Lowest float type that the runtime may choose.
+        timeout: Seconds to wait for any one answer.
+
+    Attributes:
+        inputs: What to feed.
+        outputs: What comes back.
+        load_seconds: Time to open the file in the child, importing the runtime included.
+    """
+
+    inputs: tuple[TensorType, ...] = ()
+    outputs: tuple[TensorType, ...] = ()
+    load_seconds: float = 0.0
+
+    def __init__(
+        self,
+        runtime: str,
+        path: Path,
+        *,
+        threads: int,
+        precision: Precision = "default",
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        super().__init__(runtime, path, timeout)
+        self.threads = threads
+        self.precision = precision
+
+    def __enter__(self) -> Self:
+        """The opened session.
+
+        Raises:
+            BuildError: The runtime refuses the file, crashes on it, or takes too long.
+            MissingDependency: The runtime is not installed.
+        """
+        super().__enter__()
+        try:
+            reply, _ = self.ask(
+                {
+                    "op": "open",
+                    "runtime": self.runtime,
+                    "path": str(self.path.absolute()),
+                    "threads": self.threads,
+                    "precision": self.precision,
+                    "cpus": usable_cpus()[: self.threads],
+                }
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.inputs = _tensor_types(reply["inputs"])
+        self.outputs = _tensor_types(reply["outputs"])
+        self.load_seconds = float(reply["load_seconds"])
+        return self
+
+    def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Feed:
+        """All outputs by name.
+
+        Raises:
+            MeasureError: The runtime refuses the inputs, crashes, or takes too long.
+        """
+        return self.ask({"op": "run"}, feed)[1]
+
+    def time(
+        self, feed: Mapping[str, NDArray[np.generic]], *, calls: int = 1, seconds: float = 0.0
+    ) -> NDArray[np.float64]:
+        """Seconds of each call: at least `calls` calls, for at least `seconds`.
+
+        Raises:
+            MeasureError: As for `run`.
+        """
+        request = {"op": "time", "calls": calls, "seconds": seconds}
+        return self.ask(request, feed)[1]["seconds"]  # type: ignore[return-value]
+
+    def peak_rss(self) -> int:
+        """Largest resident memory that the child has had so far, in bytes."""
+        return int(self.ask({"op": "rss"})[0]["bytes"])
+
+
+def build(
+    runtime: str, model: Path, folder: Path, timeout: float = DEFAULT_TIMEOUT
+) -> tuple[Path, ...]:
+    """`Runtime.build` in a child process: OpenVINO crashes on some graphs.
+
+    Args:
+        runtime: Name of the runtime.
+        model: The ONNX file.
+        folder: Where the runtime's own files go.
+        timeout: Seconds to wait.
+
+    Raises:
+        BuildError: The runtime refuses the graph, crashes on it, or takes too long.
+        MissingDependency: The runtime is not installed.
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    with _Child(runtime, model, timeout) as child:
+        reply, _ = child.ask(
+            {
+                "op": "build",
+                "runtime": runtime,
+                "path": str(model.absolute()),
+                "folder": str(folder.absolute()),
+            }
+        )
+    return tuple(folder / name for name in reply["files"])
 
 
 def _tensor_types(raw: list[list[Any]]) -> tuple[TensorType, ...]:

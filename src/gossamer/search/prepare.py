@@ -133,13 +133,14 @@ def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Pre
             length=request.length,
         )
     )
+    nodes = selected(model, targets, request.exclude)
     return Prepared(
         request=request,
         model=model,
         task=task,
         data=data,
         targets=targets,
-        exclude=excluded(model, targets, request.exclude),
+        exclude={name: tuple(s for s in found if found[s]) for name, found in nodes.items()},
         max_drop=stated or MaxDrop.parse(task.default_drop),
         seconds=seconds,
         threads=request.threads or physical_cores(),
@@ -197,8 +198,10 @@ def installed_targets(wanted: Sequence[str], cpu: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def excluded(model: FloatModel, targets: Sequence[str], selectors: Sequence[str]) -> Exclude:
-    """Those of the selectors that match anything on each target.
+def selected(
+    model: FloatModel, targets: Sequence[str], selectors: Sequence[str]
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """The nodes that each selector matches in each target's graph.
 
     A target may have fused what a selector names into something else; on another it may be there.
 
@@ -206,7 +209,7 @@ def excluded(model: FloatModel, targets: Sequence[str], selectors: Sequence[str]
         RecipeError: A selector matches nothing, neither in the model nor on any target.
     """
     if not selectors:
-        return {}
+        return {name: {} for name in targets}
     import onnx_ir as ir
 
     from gossamer.graph.passes.simplify import simplify
@@ -220,7 +223,7 @@ def excluded(model: FloatModel, targets: Sequence[str], selectors: Sequence[str]
     for selector in selectors:
         if not in_plain[selector] and not any(found[selector] for found in matches.values()):
             raise unmatched(selector, [plain, *on_target.values()])
-    return {name: tuple(s for s in selectors if found[s]) for name, found in matches.items()}
+    return matches
 
 
 def planned(prepared: Prepared) -> list[Rung]:

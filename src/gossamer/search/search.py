@@ -105,7 +105,7 @@ class _Observed:
             try:
                 self.statistics = calibrate(
                     prepared.model,
-                    {name: prepared.exclude.get(name, ()) for name in prepared.targets},
+                    prepared.exclude,
                     prepared.data.calibration,
                     cpu=request.cpu,
                     threads=prepared.threads,

@@ -288,6 +288,12 @@ def test_explain_says_what_happens_at_every_site(model: Path, finished: Path, ca
     assert call("explain", finished).code == 0
 
 
+def test_explain_cannot_exclude_from_what_is_made(finished: Path, call) -> None:
+    told = call("explain", finished, "--exclude", "Conv")
+    assert told.code == 2
+    assert "a model, where --exclude is given" in told.err
+
+
 def test_explain_counts_what_is_kept_in_float(model: Path, call) -> None:
     told = call(
         "explain", model, "--target", "ort_cpu", "--exclude", "Conv", "--exclude", "softmax"

@@ -176,17 +176,18 @@ def test_layer_norm_over_more_than_channels_stays() -> None:
 
 
 def test_an_attention_without_a_kernel_stays_as_it_is() -> None:
-    """Queries and keys are one value: recognised as attention, but not as MultiHeadAttention."""
+    """An open batch, cut to heads as if it were 1: an attention, but not a MultiHeadAttention."""
     model = graph(
-        """(float[1, 8, 32] x) => (float[1, 8, 32] y) {
+        """(float[N, 8, 32] x) => (float[1, 8, 32] y) {
         a = MatMul(x, wq)  b = Reshape(a, split)  q = Transpose <perm = [0, 2, 1, 3]> (b)
-        c = MatMul(x, wq)  d = Reshape(c, split)  k = Transpose <perm = [0, 2, 3, 1]> (d)
+        c = MatMul(x, wk)  d = Reshape(c, split)  k = Transpose <perm = [0, 2, 3, 1]> (d)
         e = MatMul(x, wv)  f = Reshape(e, split)  v = Transpose <perm = [0, 2, 1, 3]> (f)
         s = MatMul(q, k)  r = Div(s, four)  p = Softmax <axis = -1> (r)  m = MatMul(p, v)
         t = Transpose <perm = [0, 2, 1, 3]> (m)  y = Reshape(t, back) }""",
-        wq=(32, 32), wv=(32, 32), split=np.array([1, 8, 2, 16]),
+        wq=(32, 32), wk=(32, 32), wv=(32, 32), split=np.array([1, 8, 2, 16]),
         four=np.float32(4), back=np.array([1, 8, 32]),
     )  # fmt: skip
     fused = fuse_transformer(simplify(ir.from_proto(ir.to_proto(model))))
+    assert "Softmax" in {node.op_type for node in fused.graph}
     assert {node.domain for node in fused.graph} <= {"", "com.microsoft"}
     assert agreement(model, fused) > 80

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 MAX_BINS = 4096
@@ -63,26 +61,16 @@ class Histogram:
 
     def add(self, values: NDArray[np.float32], weight: int = 1) -> None:
         """Count finite values that the range covers, each of them `weight` times."""
-        self.add_parts(values, ((len(values), weight),))
-
-    def add_parts(self, values: NDArray[np.float32], parts: Sequence[tuple[int, int]]) -> None:
-        """Count finite values that the range covers.
-
-        Args:
-            values: Some parts, one behind the other.
-            parts: How many values each part has, and how often each of these counts.
-        """
         # exact: the factor is a power of two, and what floor leaves are small integers
         bins = values * np.float32(math.ldexp(1.0, -self.exponent))
-        np.floor(bins, out=bins)
-        bins -= np.float32(self.first)
-        places, end = bins.astype(np.intp), 0
-        for size, weight in parts:
-            some, end = places[end : end + size], end + size
-            if size < FEW:
-                np.add.at(self.counts, some, weight)
-            else:
-                self.counts += weight * np.bincount(some, minlength=len(self.counts))
+        if self.first < 0:
+            np.floor(bins, out=bins)
+            bins -= np.float32(self.first)
+        places = bins.astype(np.intp)
+        if len(places) < FEW:
+            np.add.at(self.counts, places, weight)
+        else:
+            self.counts += weight * np.bincount(places, minlength=len(self.counts))
 
     def quantiles(self, share: float) -> tuple[float, float]:
         """Edges beyond which `share` of the mass lies at either end, or less."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from gossamer.errors import CalibrationError
 from gossamer.graph._histogram import Histogram
-from gossamer.graph.curves import CURVES
+from gossamer.graph.curves import CURVES, ITSELF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,28 +67,32 @@ class Observed:
         """Count all that waits; all these runs had these thresholds."""
         if not self._waiting:
             return
-        lows, highs, starts, samples, louds = zip(*self._waiting, strict=True)
-        low, high = np.array(lows, np.float32), np.array(highs, np.float32)
+        minima, maxima, starts, samples, louds = zip(*self._waiting, strict=True)
+        low, high = np.array(minima, np.float32), np.array(maxima, np.float32)
         is_full = ~(low > high)  # so is NaN
         is_bad = is_full & ~(np.isfinite(low) & np.isfinite(high))
         if is_bad.any():
             i = int(is_bad.argmax())
             raise refused(self._value, f"numbers from {low[i]} to {high[i]}", self._counted + i)
-        sample, loud = np.concatenate(samples), np.concatenate(louds)
-        if sample.size and math.isnan(sample.min()):
+        elements = np.concatenate((*samples, *louds))
+        sample = elements[: sum(x.size for x in samples)]
+        if elements.size and math.isnan(elements.min()):
             broken = [bool(np.isnan(x).any()) for x in samples].index(True)
             raise refused(self._value, "NaN", self._counted + broken)
-        known = sample[(sample >= above) | (sample < below)]  # are among the loud ones already
-        elements = np.concatenate((sample, known, loud))
-        sizes = sample.size, known.size, loud.size
+        is_known = sample >= above  # those are among the loud ones already
+        if self._tells_minimum:
+            is_known |= sample < below
+        known = sample[is_known]
         low, high = low[is_full], high[is_full]
-        for name, counted, means in self._images:
+        for name, counted, means in self._images if low.size else ():
             curve = CURVES[name]
-            image = curve.of(elements)
-            if low.size:
-                counted.add(*curve.extremes(low, high), image, sizes)
+            lows, highs = curve.extremes(low, high)
+            image, both = elements, known
+            if name != ITSELF:  # rounding may carry a curve past its extremes
+                image, both = (curve.of(x).clip(lows.min(), highs.max()) for x in (elements, known))
+            counted.add(lows, highs, image[: len(sample)], image[len(sample) :], both)
             for channels in means:
-                channels.take(image[: sample.size], [x.size for x in samples], starts)
+                channels.take(image[: len(sample)], [x.size for x in samples], starts)
         self._counted += len(self._waiting)
         self._waiting.clear()
 
@@ -189,23 +193,24 @@ class Counted:
             self.histogram.counts[:] = 0
 
     def add(
-        self, lows: Elements, highs: Elements, elements: Elements, sizes: Sequence[int]
+        self, lows: Elements, highs: Elements, sample: Elements, loud: Elements, both: Elements
     ) -> None:
         """Count some runs.
 
         Args:
             lows: Minimum of each run, without those in which the value was empty.
             highs: Maximum of the same.
-            elements: Every step-th element, those of these that are loud, and all that are loud.
-            sizes: How many elements are each of that.
+            sample: Every step-th element.
+            loud: All loud ones.
+            both: Those of the sample that are loud.
         """
         low, high = float(lows.min()), float(highs.max())
         if self.histogram is None:
             self.histogram = Histogram(low, high)
         self.histogram.cover(low, high)
-        elements = elements.clip(low, high)  # rounding may carry a curve past its extremes
-        weights = self._step, -self._step, 1
-        self.histogram.add_parts(elements, tuple(zip(sizes, weights, strict=True)))
+        self.histogram.add(sample, self._step)
+        self.histogram.add(both, -self._step)
+        self.histogram.add(loud)
         self._lows.append(lows)
         self._highs.append(highs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -41,13 +41,13 @@ class Mse(RangeRule):
         """(low, high) with low <= 0 <= high, never wider than the observed extremes and 0."""
         low, high = within(statistics, statistics.low, statistics.high)
         reach = max(-low, high)
-        x, weight = _bins(statistics, reach)
-        if reach == 0.0 or not weight.any():
+        bins = _bins(statistics, reach)
+        if reach == 0.0 or not bins.weight.any():
             return low, high
         shrunk = np.arange(1, self.candidates + 1) / self.candidates
 
         def best(lows: NDArray[np.float64], highs: NDArray[np.float64]) -> float:
-            return plateau(shrunk, errors(x, weight, lows / reach, highs / reach), SLACK)
+            return plateau(shrunk, errors(bins, lows / reach, highs / reach), SLACK)
 
         if symmetric:
             clipped = reach * best(-reach * shrunk, reach * shrunk)
@@ -60,36 +60,60 @@ class Mse(RangeRule):
         return within(statistics, low * best(low * shrunk, top * fixed), top)
 
 
+class Bins(NamedTuple):
+    """What is quantized, in parts of the farther extreme: squares of float32 may overflow.
+
+    Attributes:
+        x: Centres of bins that hold anything, in ascending order.
+        weight: Share of each.
+        moments: Sums of weight * x**k over all before each bin, and over all, `[3, bins + 1]`.
+    """
+
+    x: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    moments: NDArray[np.float64]
+
+
 def errors(
-    x: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    lows: NDArray[np.float64],
-    highs: NDArray[np.float64],
+    bins: Bins, lows: NDArray[np.float64], highs: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Mean squared error of each range, clipped elements included."""
+    """Mean squared error of each range; inf where what it clips alone is beyond the plateau."""
+    x, weight, _ = bins
     scale = np.maximum((highs - lows).astype(np.float32) / 255, np.float32(1e-30))[:, None]
     least = np.rint(lows.astype(np.float32)[:, None] / scale)  # minus the zero point
-    found = []
-    for i in range(0, len(scale), BLOCK):
-        block = slice(i, i + BLOCK)
+    clipped = _clipped(bins, (least * scale)[:, 0], ((least + 255) * scale)[:, 0])
+    order = np.argsort(clipped, kind="stable")
+    found = np.full(len(scale), np.inf)
+    for i in range(0, len(order), BLOCK):
+        block = order[i : i + BLOCK]
+        if clipped[block[0]] > (1.0 + SLACK) * found.min():
+            break
         steps = x * (1 / scale[block])
         q = np.rint(steps)
         np.maximum(q, least[block], out=q)
         np.minimum(q, least[block] + 255, out=q)
         q -= steps
         q *= q
-        found.append(q @ weight)
-    result: NDArray[np.float64] = np.concatenate(found).astype(np.float64) * scale[:, 0] ** 2
-    return result
+        found[block] = (q @ weight).astype(np.float64) * scale[block, 0] ** 2
+    return found
 
 
-def _bins(
-    statistics: TensorStatistics, reach: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Centres and weights of bins that hold anything; the bin that begins at 0 stands for 0.
+def _clipped(
+    bins: Bins, lows: NDArray[np.float32], highs: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Mean square of the distance of all elements from each range."""
+    moments = bins.moments
+    below = moments[:, np.searchsorted(bins.x, lows)]
+    above = moments[:, -1:] - moments[:, np.searchsorted(bins.x, highs)]
+    found = np.zeros(len(lows))
+    for end, (zeroth, first, second) in ((lows, below), (highs, above)):
+        x = end.astype(np.float64)
+        found += second - 2 * x * first + x**2 * zeroth
+    return found
 
-    Centres are given in parts of `reach`: squares of what float32 can hold may overflow.
-    """
+
+def _bins(statistics: TensorStatistics, reach: float) -> Bins:
+    """At most MAX_BINS; the bin that begins at 0 stands for 0."""
     counts, edges = statistics.counts, statistics.edges
     factor = -(-len(counts) // MAX_BINS)
     starts = np.arange(0, len(counts), factor)
@@ -99,5 +123,7 @@ def _bins(
     centres[(ends[:-1] <= 0.0) & (ends[1:] > 0.0)] = 0.0
     held = merged > 0
     total = max(int(merged.sum()), 1)
-    centres /= reach or 1.0
-    return centres[held].astype(np.float32), (merged[held] / total).astype(np.float32)
+    x = (centres[held] / (reach or 1.0)).astype(np.float32)
+    weight = (merged[held] / total).astype(np.float32)
+    powers = np.stack([weight, weight * x, weight * x**2]).astype(np.float64)
+    return Bins(x, weight, np.pad(np.cumsum(powers, axis=1), ((0, 0), (1, 0))))

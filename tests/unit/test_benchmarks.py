@@ -94,7 +94,9 @@ def test_a_peer_that_fails_leaves_its_reason_and_is_not_called_again(
     assert peers.call("ort-dynamic", request) == record
 
 
-def comparison_of(load: Load, who: dict[str, tuple[float, bool]]) -> dict[str, object]:
+def comparison_of(
+    load: Load, who: dict[str, tuple[float, bool]], chosen: str | None = "ort"
+) -> dict[str, object]:
     """The comparison of files on ORT by milliseconds and correctness."""
     rows = load("rows")
     entries = [
@@ -108,7 +110,7 @@ def comparison_of(load: Load, who: dict[str, tuple[float, bool]]) -> dict[str, o
     first = latencies[entries[0].name]
     ratios = {name: ratio(first, latency) for name, latency in latencies.items()}
     timed = Comparison(latencies=latencies, ratios=ratios, noise_floor=0.01)
-    found: dict[str, dict[str, dict[str, object]]] = rows._comparison(entries, timed)
+    found: dict[str, dict[str, dict[str, object]]] = rows._comparison(entries, timed, chosen)
     return {part: values["who"] for part, values in found["overall"].items()} | {
         "speedup": found["overall"]["peer"]["speedup"]
     }
@@ -141,6 +143,13 @@ def test_a_wrong_file_of_ours_counts_as_float_too(load: Load) -> None:
     assert found["speedup"] == pytest.approx(1)
 
 
+def test_what_compress_chose_counts_and_not_what_is_fastest(load: Load) -> None:
+    found = comparison_of(load, {"float32": (4, True), "gossamer": (2, True)}, chosen=None)
+
+    assert found["ours"] == "float32"
+    assert found["speedup"] == pytest.approx(1)
+
+
 def test_the_table_stands_between_the_marks_and_nothing_else_changes(
     load: Load, tmp_path: Path
 ) -> None:
@@ -153,18 +162,22 @@ def test_the_table_stands_between_the_marks_and_nothing_else_changes(
     assert readme.read_text() == f"before\n{table.BEGIN}\n{table.END}\nafter\n"
 
 
-def test_a_row_shows_what_was_measured(load: Load) -> None:
+@pytest.mark.parametrize(("noise_floor", "mark"), [(0.1, ""), (1.0, " ~")])
+def test_a_row_shows_what_was_measured(load: Load, noise_floor: float, mark: str) -> None:
     cell = {"runtime": "ort", "score": 0.8135, "who": "float32", "ms": 1.0}
     gain = {"speedup": 2.0, "speedup_interval": [1.9, 2.1]}
+    ours = {"who": "gossamer", "runtime": "ort", "label": "static mse"}
     both = {
-        "ours": cell | {"who": "gossamer", "ms": 0.5, "score": 0.813},
+        "ours": cell | ours | {"ms": 0.5, "score": 0.813},
         "float": cell | gain,
         "peer": cell | gain,
+        "helped": cell | gain | {"who": "nncf-onnx+", "ms": 0.75},
     }
     row = {
         "name": "resnet20",
         "judge": "resnet20",
-        "entries": [{"score": {"metric": "top1"}}],
+        "noise_floor": noise_floor,
+        "entries": [ours | {"score": {"metric": "top1"}, "loss_interval": [-0.001, 0.002]}],
         "comparison": {"overall": both, "ort": both},
         "environment": {"cpu": "a CPU", "threads": 2, "versions": {"onnxruntime": "1.31.1"}},
     }
@@ -172,8 +185,9 @@ def test_a_row_shows_what_was_measured(load: Load) -> None:
     text = load("table").render([row])
 
     assert (
-        "| resnet20 | 1 (ORT) | 0.5 (ORT) | 2.00 (1.90 – 2.10) | top1 0.8135 → 0.813 "
-        "| 1 (none beats float32) | – |"
+        f"| resnet20 | 1 (ORT) | 0.5 (ORT) | 2.00 (1.90 – 2.10){mark} "
+        "| top1 0.8135 → 0.813 (-0.0020 to +0.0010) "
+        "| 1 (none beats float32) | – | 0.75 (nncf-onnx+) |"
     ) in text
     assert "Measured on a CPU, 2 threads, onnxruntime 1.31.1." in text
     assert "Geometric mean" not in text
@@ -182,11 +196,13 @@ def test_a_row_shows_what_was_measured(load: Load) -> None:
 def test_the_geometric_mean_is_over_models_with_random_weights(load: Load) -> None:
     def row(judge: str, speedup: float) -> Any:
         cell = {"runtime": "ort", "score": 1.0, "who": "float32", "ms": 1.0, "speedup": speedup}
-        both = dict.fromkeys(("ours", "float", "peer"), cell | {"speedup_interval": [1, 9]})
+        cell |= {"label": "", "speedup_interval": [1, 9]}
+        both = dict.fromkeys(("ours", "float", "peer", "helped"), cell)
         return {
             "name": judge,
             "judge": judge,
-            "entries": [{"score": {"metric": "fidelity"}}],
+            "noise_floor": 0.1,
+            "entries": [cell | {"score": {"metric": "fidelity"}, "loss_interval": None}],
             "comparison": dict.fromkeys(("overall", "ort", "openvino"), both),
             "environment": {"cpu": "a CPU", "threads": 2, "versions": {}},
         }

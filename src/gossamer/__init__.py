@@ -8,8 +8,23 @@ import os
 # the home folder and reports to its makers, whatever is switched off afterwards
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+from gossamer.bench import bench
 from gossamer.compress import compress
 from gossamer.errors import GossamerError, InputError
+from gossamer.evaluate import evaluate
+from gossamer.explain import explain, inspect
+from gossamer.rerun import rerun
 from gossamer.result import Candidate, Result
 
-__all__ = ["Candidate", "GossamerError", "InputError", "Result", "compress"]
+__all__ = [
+    "Candidate",
+    "GossamerError",
+    "InputError",
+    "Result",
+    "bench",
+    "compress",
+    "evaluate",
+    "explain",
+    "inspect",
+    "rerun",
+]

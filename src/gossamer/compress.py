@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.result import Result
     from gossamer.search.prepare import Prepared, Request
+    from gossamer.task import TaskData
 
 STUDY = "study.db"
 
@@ -141,12 +142,19 @@ def _work(
             study = _begin(out)
             prepared = _move_in(prepared, Path(scratch))
         study.put("request", identity)
+        study.put("splits", _splits(prepared.data))
     try:
         found = dataclasses.replace(search(prepared, study, started), command=command)
         return publish.publish(found, prepared.model, record(prepared, found))
     except InputError as error:
         error.exit_code = GossamerError.exit_code  # work had begun, and what exists is kept
         raise
+
+
+def _splits(data: TaskData) -> dict[str, list[int]]:
+    """The rows of every split: their numbers in what the split was drawn from."""
+    parts = {"calibration": data.calibration, "search": data.search, "report": data.report}
+    return {name: [int(i) for i in split.indices] for name, split in parts.items()}
 
 
 def _check_same(study: store.Study, identity: Mapping[str, Any]) -> None:

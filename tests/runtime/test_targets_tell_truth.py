@@ -58,12 +58,18 @@ ORT_KERNELS: dict[str, tuple[Callable[[], ir.Model], str]] = {
     "LeakyRelu": (lambda: between("z = LeakyRelu(a)"), "QLinearLeakyRelu"),
 }
 
+AXIS = {"axis": np.array([1])}
 SHAPE = {"shape": np.array([1, 16, 4, 16])}
 ENDS = {"start": np.array([0, 0]), "end": np.array([4, 4]), "axes": np.array([2, 3])}
 MOVERS: dict[str, Callable[[], ir.Model]] = {
     "MaxPool": pool("MaxPool"),
     "Reshape": lambda: between("z = Reshape(a, shape)", **SHAPE),
     "Transpose": lambda: between("z = Transpose <perm = [0, 1, 3, 2]> (a)"),
+    "Squeeze": lambda: between(
+        "r = Reshape(a, long) z = Squeeze(r, axis)", long=np.array([1, 1, 16, 8, 8]), **AXIS
+    ),
+    "Unsqueeze": lambda: between("u = Unsqueeze(a, axis) z = Reshape(u, shape)", **AXIS, **SHAPE),
+    "Flatten": lambda: between("f = Flatten(a) z = Reshape(f, shape)", **SHAPE),
     "Slice": lambda: between("z = Slice(a, start, end, axes)", **ENDS),
     "Resize": lambda: between(
         'z = Resize <mode = "nearest"> (a, , scales)', scales=np.array([1, 1, 2, 2], np.float32)
@@ -96,6 +102,7 @@ def test_onnx_runtime_moves_int8_without_dequantizing(op: str, tmp_path: Path) -
 def test_every_rule_of_onnx_runtime_is_told_of() -> None:
     stated = {op for rule in ORT.rules for op in rule.ops} | set(ORT.follows)
     assert stated == set(ORT_KERNELS)
+    assert set(ORT.transparent) - {"Pad"} == set(MOVERS)  # Pad keeps its pair
 
 
 def executed(model: ir.Model) -> dict[str, tuple[str, str]]:

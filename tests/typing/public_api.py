@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, assert_type
+from typing import Any, Literal, assert_type
 
 import gossamer
+from gossamer.artifact import Artifact
 from gossamer.result import Candidate
 
 result = gossamer.compress("model.onnx", data="data.npz", max_drop="1%")
@@ -18,6 +20,12 @@ assert_type(result.winner, Candidate | None)
 if result.winner is not None:
     assert_type(result.winner.speedup, float | None)
     assert_type(result.winner.report_interval, tuple[float, float] | None)
+
+assert_type(gossamer.rerun("recipe.yaml"), Artifact)
+assert_type(gossamer.bench(["a.onnx", "b.onnx"], batch="1,8"), dict[str, Any])
+assert_type(gossamer.evaluate("a.onnx", task="fidelity", data="data.npz"), dict[str, Any])
+assert_type(gossamer.explain("a.onnx"), Iterator[str])
+assert_type(gossamer.inspect("a.onnx"), Iterator[str])
 
 try:
     gossamer.compress("nowhere.onnx")

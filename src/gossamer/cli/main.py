@@ -159,7 +159,7 @@ def _dry_run(given: dict[str, Any], options: dict[str, Any], *, as_json: bool) -
 @_with_task_options
 def evaluate(*, as_json: bool, **given: Any) -> int:
     """Score one model over all rows of a data set."""
-    from gossamer.cli.evaluate import evaluate as run
+    from gossamer.evaluate import evaluate as run
 
     options = _options(given)
     document = run(options=options, **given)
@@ -184,8 +184,8 @@ def evaluate(*, as_json: bool, **given: Any) -> int:
 @click.option("--json", "as_json", is_flag=True)
 def bench(*, as_json: bool, **given: Any) -> int:
     """Time models against each other, interleaved; ratios are against the first."""
-    from gossamer.cli.bench import bench as run
-    from gossamer.cli.bench import table
+    from gossamer.bench import bench as run
+    from gossamer.bench import table
 
     document = run(**given)
     click.echo(json.dumps(document) if as_json else table(document))
@@ -194,10 +194,10 @@ def bench(*, as_json: bool, **given: Any) -> int:
 
 @commands.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), default="gossamer-run", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default="gossamer-out", show_default=True)
 def run(recipe: Path, out: Path) -> int:
     """Make the model files that a recipe.yaml describes."""
-    from gossamer.cli.rerun import rerun
+    from gossamer.rerun import rerun
 
     with _progress(quiet=False, budget=None) as progress:
         artifact = rerun(recipe, out, progress)
@@ -216,9 +216,9 @@ def explain(model: str, targets: tuple[str, ...], cpu: str, exclude: tuple[str, 
 
     MODEL is a model, or the output folder of compress, whose winner is explained.
     """
-    from gossamer.cli.explain import explain as lines
+    from gossamer.explain import explain as lines
 
-    for line in lines(model, targets, cpu, exclude):
+    for line in lines(model, targets=targets, cpu=cpu, exclude=exclude):
         click.echo(line)
     return 0
 
@@ -227,7 +227,7 @@ def explain(model: str, targets: tuple[str, ...], cpu: str, exclude: tuple[str, 
 @click.argument("model")
 def inspect(model: str) -> int:
     """Show inputs, outputs, operators and size of a model."""
-    from gossamer.cli.explain import inspect as lines
+    from gossamer.explain import inspect as lines
 
     for line in lines(model):
         click.echo(line)

@@ -51,3 +51,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return whole.samples(tmp_path_factory.mktemp("data") / "small.npz")
+
+
+@pytest.fixture(scope="session")
+def finished(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of one compress that tried static int8 on ONNX Runtime."""
+    import gossamer
+
+    out = tmp_path_factory.mktemp("finished") / "out"
+    gossamer.compress(model, data=data, targets=["ort-cpu"], max_drop="5%", out=out, trials=3)
+    return out

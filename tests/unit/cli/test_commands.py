@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from gossamer import plugins
+from gossamer.store import Study
 
 TOP = {
     "schema_version", "gossamer", "verdict", "reason", "model", "task", "max_drop", "environment",
@@ -29,16 +30,6 @@ ROW = {
     "model", "runtime", "batch", "length", "latency_ms", "throughput", "peak_rss_bytes",
     "size_bytes", "ratio", "ratio_interval", "noise_floor",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def finished(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of one compress that tried static int8 on ONNX Runtime."""
-    import gossamer
-
-    out = tmp_path_factory.mktemp("finished") / "out"
-    gossamer.compress(model, data=data, targets=["ort-cpu"], max_drop="5%", out=out, trials=3)
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +128,54 @@ def test_the_recipe_makes_the_same_files_again(finished: Path, tmp_path: Path, c
     recipe = yaml.safe_load((finished / "recipe.yaml").read_text())
     assert recipe.keys() >= {"source", "task", "data", "recipe"}
     assert recipe["data"]["data"].keys() == {"path", "sha256"}
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"), [("source", {"digest": "0" * 64}), ("data", {"sha256": "0" * 64})]
+)
+def test_what_changed_since_is_told_and_nothing_is_written(
+    key: str, changed: dict[str, str], finished: Path, tmp_path: Path, call
+) -> None:
+    record = yaml.safe_load((finished / "recipe.yaml").read_text())
+    candidates = json.loads((finished / "result.json").read_text())["candidates"]
+    record["recipe"] = next(c["recipe"] for c in candidates if c["label"].startswith("static"))
+    (record["source"] if key == "source" else record["data"]["data"]).update(changed)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(record))
+
+    told = call("run", tmp_path / "recipe.yaml", "--out", tmp_path / "again")
+
+    assert told.code == 2
+    assert f"the {'model' if key == 'source' else 'data'} of the recipe" in told.err
+    assert not (tmp_path / "again").exists()
+
+
+def test_every_split_is_recorded_by_the_numbers_of_its_rows(finished: Path) -> None:
+    splits = Study(finished / "study.db").get("splits") or {}
+    document = json.loads((finished / "result.json").read_text())
+
+    assert {k: len(v) for k, v in splits.items()} == document["task"]["splits"]
+    rows = [i for split in splits.values() for i in split]
+    assert sorted(rows) == list(range(len(rows)))
+
+
+def test_python_does_what_the_command_line_does(
+    finished: Path, model: Path, data: Path, tmp_path: Path, call
+) -> None:
+    import gossamer
+
+    again = gossamer.rerun(finished / "recipe.yaml", tmp_path / "again")
+    scored = gossamer.evaluate(finished, task="fidelity", data=data)
+    timed = gossamer.bench([model], runtimes=["ort"], seconds=0.1)
+
+    assert hashes(again.folder) == hashes(finished / "model")
+    told = call("eval", finished, "--task", "fidelity", "--data", data, "--json")
+    assert scored == told.document
+    assert [row["runtime"] for row in timed["rows"]] == ["ort"]
+    assert list(gossamer.inspect(model)) == call("inspect", model).out.splitlines()
+    assert (
+        list(gossamer.explain(model, targets=["ort-cpu"]))
+        == call("explain", model, "--target", "ort-cpu").out.splitlines()
+    )
 
 
 def test_a_static_candidate_is_made_again_to_the_bit(finished: Path, tmp_path: Path, call) -> None:
@@ -262,7 +301,7 @@ def test_bench_gives_a_row_for_every_model_runtime_batch_and_length(
 
 
 def test_the_size_of_a_model_is_that_of_its_own_files(model: Path, tmp_path: Path) -> None:
-    from gossamer.cli.evaluate import files_of
+    from gossamer.evaluate import files_of
     from zoo import runnable
 
     found = runnable.affine(tmp_path, external="affine.onnx.data")

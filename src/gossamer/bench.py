@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gossamer import plugins
-from gossamer.cli.evaluate import files_of, open_any
 from gossamer.errors import RecipeError
+from gossamer.evaluate import files_of, open_any
 from gossamer.measure.environment import environment, physical_cores
 from gossamer.measure.measure import Comparison, Contender, measure_latency
 from gossamer.report.document import plain
@@ -19,15 +20,23 @@ from gossamer.task import DataRequest, example
 
 
 def bench(
-    models: tuple[str, ...],
+    models: Sequence[str | Path],
     *,
-    runtimes: tuple[str, ...],
-    batch: str,
-    length: str,
-    threads: int | None,
-    seconds: float,
+    runtimes: Sequence[str] = (),
+    batch: str = "1",
+    length: str = "128",
+    threads: int | None = None,
+    seconds: float = 2.0,
 ) -> dict[str, Any]:
     """The `bench --json` document; ratios are against the first model on the first runtime.
+
+    Args:
+        models: Model files, output folders of compress, or whatever compress takes.
+        runtimes: Names of runtimes; empty is all that are installed.
+        batch: Batch sizes, as in `1,8`.
+        length: Sequence lengths, as in `32,128`.
+        threads: Threads of each session; None is the physical cores.
+        seconds: Time for each model and point.
 
     Raises:
         InputError: A model or an option cannot be used.
@@ -37,7 +46,9 @@ def bench(
     wanted = runtimes or installed()
     points = [(b, n) for b in numbers(batch, "--batch") for n in numbers(length, "--length")]
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-        contenders, first = _contenders(models, wanted, Path(scratch), is_asked=bool(runtimes))
+        contenders, first = _contenders(
+            [str(m) for m in models], wanted, Path(scratch), is_asked=bool(runtimes)
+        )
         rows = []
         for b, n in points:
             feed = example(first.inputs, _sample(first, n), b, n)
@@ -54,7 +65,7 @@ def bench(
 
 
 def _contenders(
-    models: tuple[str, ...], runtimes: tuple[str, ...], scratch: Path, *, is_asked: bool
+    models: Sequence[str], runtimes: Sequence[str], scratch: Path, *, is_asked: bool
 ) -> tuple[list[Contender], FloatModel]:
     """Every model on every runtime that runs it, and what the first one opened to."""
     found: dict[str, Contender] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from gossamer import plugins, store
 from gossamer.errors import DataError, OutputError, RecipeError
+from gossamer.progress import Silent
 from gossamer.recipe import Recipe
 from gossamer.report.publish import digest
 from gossamer.run import calibrate, run
@@ -22,31 +24,55 @@ if TYPE_CHECKING:
     from gossamer.statistics import Statistics
 
 
-def rerun(path: Path, out: Path, progress: Progress) -> Artifact:
+def rerun(
+    recipe: str | Path, out: str | Path = "gossamer-out", progress: Progress | None = None
+) -> Artifact:
     """The files in `out/model`: the same, to the bit, on the same machine, versions and threads.
+
+    Args:
+        recipe: A `recipe.yaml` that compress wrote.
+        out: An empty or absent folder.
+        progress: Is told of every stage.
 
     Raises:
         RecipeError: The file is no recipe.
-        DataError: The data is not what it was.
+        DataError: The model or the data is not what it was.
         OutputError: `out` exists already.
     """
-    record = _read(path)
+    record, out, watcher = _read(Path(recipe)), Path(out), progress or Silent()
     store.check_writable(out)
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"an empty or absent folder {out}", "a folder with files")
     from gossamer.sources import find
 
-    recipe = Recipe.parse(record["recipe"])
-    progress.stage("open the model")
-    model = find(str(record["source"]["model"])).open(out / "cache")
-    statistics: list[Statistics] = []
+    steps = Recipe.parse(record["recipe"])
+    watcher.stage("open the model")
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        model = find(str(record["source"]["model"])).open(Path(scratch))
+        if model.digest != record["source"]["digest"]:
+            raise DataError(
+                f"the model of the recipe, digest {record['source']['digest']}",
+                f"one with digest {model.digest} at {record['source']['model']}",
+                "Restore it, or run compress again.",
+            )
+        statistics: list[Statistics] = []
 
-    def observed(_: Sequence[str]) -> Statistics:
-        if not statistics:
-            statistics.append(_calibrated(record, recipe, model, progress))
-        return statistics[0]
+        def observed(_: Sequence[str]) -> Statistics:
+            if not statistics:
+                statistics.append(_calibrated(record, steps, model, watcher))
+            return statistics[0]
 
-    return run(model, recipe, out / "model", observed)
+        return _made(lambda: run(model, steps, out / "model", observed), out)
+
+
+def _made(make: Callable[[], Artifact], out: Path) -> Artifact:
+    """What is made in `out`; no empty folder stays where that fails."""
+    try:
+        return make()
+    except BaseException:
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise
 
 
 def _read(path: Path) -> dict[str, Any]:

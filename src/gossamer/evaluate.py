@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,26 @@ from gossamer.source import FloatModel
 from gossamer.task import DataRequest, Split, TaskData
 
 
-def evaluate(
-    model: str,
-    task: str,
-    data: Path,
+def evaluate(  # noqa: PLR0913 - the options of the command line, by the same names
+    model: str | Path,
     *,
-    runtime: str,
-    threads: int | None,
-    seed: int,
-    options: dict[str, Any],
+    task: str,
+    data: str | Path,
+    runtime: str = "ort",
+    threads: int | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The `eval --json` document: task, metric, score, metrics and the number of rows.
+
+    Args:
+        model: A model file, an output folder of compress, or whatever compress takes.
+        task: Name of the task.
+        data: File or folder; of a folder with a test part, that part is scored.
+        runtime: Name of the runtime; an OpenVINO file runs on its own.
+        threads: Threads of the session; None is the physical cores.
+        seed: Draws what the task draws.
+        options: Options of the task.
 
     Raises:
         InputError: The model, the task or the data cannot be used.
@@ -36,9 +46,9 @@ def evaluate(
     from gossamer.tasks import choose
 
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-        path, opened, chosen_runtime = open_any(model, runtime, Path(scratch))
-        chosen = choose(task, opened, options)
-        rows = every_row(chosen.open(DataRequest(model=opened, path=data, seed=seed)))
+        path, opened, chosen_runtime = open_any(str(model), runtime, Path(scratch))
+        chosen = choose(task, opened, dict(options or {}))
+        rows = every_row(chosen.open(DataRequest(model=opened, path=Path(data), seed=seed)))
         with Isolated(chosen_runtime, path, threads=threads or physical_cores()) as session:
             if chosen.needs_reference:
                 references = References(Path(scratch) / "references")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gossamer.errors import RecipeError
@@ -13,7 +13,11 @@ from gossamer.result import Candidate
 
 
 def explain(
-    model: str, targets: tuple[str, ...], cpu: str, exclude: tuple[str, ...] = ()
+    model: str | Path,
+    *,
+    targets: Sequence[str] = (),
+    cpu: str = "portable",
+    exclude: Sequence[str] = (),
 ) -> Iterator[str]:
     """Lines that say what static int8 does at every site, with the reason.
 
@@ -48,7 +52,7 @@ def explain(
     from gossamer.sources import find
 
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-        opened = find(model).open(Path(scratch))
+        opened = find(str(model)).open(Path(scratch))
         cpu = named_level(cpu)
         matches = selected(opened, installed_targets(targets, cpu), exclude)
         for name, nodes in matches.items():
@@ -61,7 +65,7 @@ def explain(
             yield from _rows((d.site, d.op, d.reason.value, d.detail) for d in found.decisions)
 
 
-def inspect(model: str) -> Iterator[str]:
+def inspect(model: str | Path) -> Iterator[str]:
     """Lines that show inputs, outputs, operators and size of a model.
 
     Raises:
@@ -72,7 +76,7 @@ def inspect(model: str) -> Iterator[str]:
     from gossamer.sources import find
 
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-        opened = find(model).open(Path(scratch))
+        opened = find(str(model)).open(Path(scratch))
         for key, value in opened.description:
             yield f"{key:12} {value}"
         for title, tensors in (("input", opened.inputs), ("output", opened.outputs)):

@@ -5,6 +5,8 @@
 One JSON line for each model and number of samples: the pass with the median ratio of time, and the
 ratios of all `--repeat` passes. The same goes into results/calibration.json, where it replaces what
 was measured of this model before.
+With `--peers` also what ONNX Runtime's calibrators take for the first 64 samples, as ratios to the
+same plain inference; one that ends otherwise, or needs more than 10 minutes, is told as it ended.
 Models are those of `benchmarks.models`, or ONNX files. Inputs are made up: images of noise, token
 ids of ragged lengths up to 128.
 """
@@ -13,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +29,7 @@ import onnx_ir as ir
 from gossamer import plugins, store
 from gossamer.graph.calibrate import collect
 from gossamer.graph.passes.simplify import simplify
+from gossamer.measure.environment import usable_cpus
 from gossamer.run import observed_by, plan
 from gossamer.runtime import Feed
 from gossamer.source import FloatModel, TensorType
@@ -34,6 +39,8 @@ from gossamer.statistics import Statistics
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
 LENGTHS = (16, 129)
 DISTINCT = 32  # feeds; more samples repeat them
+PEER, PEER_METHODS = Path(__file__).with_name("calibrate_peer.py"), ("MinMax", "Entropy")
+PEER_SAMPLES, PEER_SECONDS = 64, 600
 
 
 def main() -> None:
@@ -42,6 +49,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[64, 512])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--peers", action="store_true")
     arguments = parser.parse_args()
     for name in arguments.models:
         with tempfile.TemporaryDirectory() as folder:
@@ -54,8 +62,38 @@ def main() -> None:
                 passes.sort(key=lambda row: float(row["time_ratio"]))
                 row = {"model": Path(name).stem, **passes[len(passes) // 2]}
                 row["time_ratios"] = [p["time_ratio"] for p in passes]
+                if arguments.peers and samples <= PEER_SAMPLES:
+                    row["peers"] = peers(model, row, Path(folder) / "rows")
                 print(json.dumps(row), flush=True)
                 keep(row)
+
+
+def peers(model: FloatModel, row: dict[str, Any], rows: Path) -> dict[str, Any]:
+    """Time and memory of ONNX Runtime's calibrators as ratios to the plain inference of `row`."""
+    rows.mkdir(exist_ok=True)
+    for i in range(row["samples"]):
+        np.savez(rows / f"{i:04}.npz", **feed(model, i % DISTINCT))
+    found: dict[str, Any] = {}
+    for method in PEER_METHODS:
+        command = [sys.executable, str(PEER), str(model.path), str(rows), method]
+        cpus = ",".join(map(str, usable_cpus()[: row["threads"]]))
+        try:
+            done = subprocess.run(
+                ["taskset", "-c", cpus, *command], capture_output=True, text=True,
+                timeout=PEER_SECONDS, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            found[method] = f"more than {PEER_SECONDS} s"
+            continue
+        if done.returncode != 0:
+            found[method] = f"code {done.returncode}: {done.stderr.strip()[-200:]}"
+            continue
+        told = json.loads(done.stdout.splitlines()[-1])
+        found[method] = {
+            "time_ratio": round(told["seconds"] / row["plain_seconds"], 3),
+            "rss_ratio": round(told["rss_bytes"] / row["plain_rss_bytes"], 3),
+        }
+    return found
 
 
 def keep(row: dict[str, Any]) -> None:

@@ -100,12 +100,12 @@ def finished(out: Path) -> dict[str, str]:
     if not (out / "study.db").exists():
         return {}
     with sqlite3.connect(out / "study.db") as database:
-        rows = database.execute("SELECT id, document FROM trials WHERE id != 'request'").fetchall()
+        rows = database.execute("SELECT id, document FROM trials").fetchall()
     database.close()
     return {
         identity: document
         for identity, document in rows
-        if json.loads(document)["label"] != "float32"
+        if json.loads(document).get("label", "float32") != "float32"
     }
 
 

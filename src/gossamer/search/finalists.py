@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gossamer.search.trial import Trials
 
 MOST = 3
-SECONDS = 1.0  # that each is timed for
+SECONDS, LONG_SECONDS = 1.0, 4.0  # that each is timed for, and where noise hides what is gained
+GAIN = 1.1  # times as fast; less than that is not worth more time
 OVERHEAD = 2.0  # seconds to start each, and to let it come to rest
 
 
@@ -61,32 +62,44 @@ def _kernels(candidate: Candidate) -> str:
     return repr((candidate.target, candidate.recipe.get("precision"), steps))
 
 
-def expected_seconds(finalists: Sequence[Candidate]) -> float:
+def is_faster(candidate: Candidate) -> bool:
+    """Whether it is faster than float by more than noise explains."""
+    interval = candidate.speedup_interval
+    return interval is not None and interval[0] > 1.0 + (candidate.noise_floor or 0.0)
+
+
+def is_clear(finalists: Sequence[Candidate]) -> bool:
+    """Whether the fastest is faster than noise explains, or not by much anyway."""
+    first = max(finalists, key=lambda c: c.speedup or 0.0)
+    return is_faster(first) or (first.speedup or 0.0) < GAIN
+
+
+def expected_seconds(finalists: Sequence[Candidate], seconds: float) -> float:
     """How long `confirm` takes, about: the best float model runs in two processes."""
-    return (len(finalists) + 2) * (SECONDS + OVERHEAD)
+    return (len(finalists) + 2) * (seconds + OVERHEAD)
 
 
-def confirm(trials: Trials, finalists: Sequence[Candidate]) -> list[Candidate]:
-    """The finalists with latencies taken longer, without those that do not run again.
+def confirm(trials: Trials, finalists: Sequence[Candidate], seconds: float) -> list[Candidate]:
+    """The finalists, each timed for `seconds`, without those that do not run again.
 
     Where one of them brings the measurement down, each is timed alone. Where it is the float model
     that does, they stay as they were timed before.
     """
     try:
-        return _timed(trials, finalists)
+        return _timed(trials, finalists, seconds)
     except REFUSALS as error:
         reason = str(error)
     if len(finalists) > 1:
-        return [found for candidate in finalists for found in confirm(trials, [candidate])]
+        return [found for candidate in finalists for found in confirm(trials, [candidate], seconds)]
     try:
-        _timed(trials, [])
+        _timed(trials, [], seconds)
     except REFUSALS:
         return [*finalists]
     trials.fail(finalists[0], reason)
     return []
 
 
-def _timed(trials: Trials, finalists: Sequence[Candidate]) -> list[Candidate]:
+def _timed(trials: Trials, finalists: Sequence[Candidate], seconds: float) -> list[Candidate]:
     """Timed in turns with each other and the best float model.
 
     While candidates come one after the other, each is timed for a moment, long after the noise
@@ -104,7 +117,7 @@ def _timed(trials: Trials, finalists: Sequence[Candidate]) -> list[Candidate]:
         for c in (first, *finalists)
     ]
     found = measure_latency(
-        contenders, trial.feed, threads=trial.threads, seconds=SECONDS, batch=trial.batch
+        contenders, trial.feed, threads=trial.threads, seconds=seconds, batch=trial.batch
     )
     confirmed = []
     for candidate in (first, *finalists):

@@ -232,11 +232,13 @@ class Trials:
         )
 
     def forget_files(self, keep: set[str]) -> None:
-        """Delete the model files of all candidates but those named."""
+        """Delete the model files of all candidates but those named; what was measured stays."""
         for identity, candidate in self.candidates.items():
             if candidate.path is not None and identity not in keep:
                 self.keep(dataclasses.replace(candidate, path=None))
-                store.remove(self.trial.out / candidate.path)
+                for file in (self.trial.out / candidate.path).iterdir():
+                    if file.name != MEASUREMENT:
+                        store.remove(file)
 
     def _opened(
         self, rung: Rung, statistics: Lookup, scope: contextlib.ExitStack | None = None

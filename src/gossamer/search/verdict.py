@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gossamer.measure.isolate import Isolated
 from gossamer.measure.score import References, drop, paired_interval, score, score_baseline
 from gossamer.result import Candidate, Verdict
-from gossamer.search.finalists import fastest, model_file
+from gossamer.search.finalists import fastest, is_faster, model_file
 
 if TYPE_CHECKING:
     from gossamer.measurement import ScoreRows
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 def best(trials: Trials, among: Sequence[Candidate]) -> Candidate:
     """The fastest finalist that is faster than noise explains, else float."""
-    fast = [
-        c
-        for c in among
-        if c.speedup_interval is not None and c.speedup_interval[0] > 1.0 + (c.noise_floor or 0.0)
-    ]
+    fast = [c for c in among if is_faster(c)]
     return max(fast, key=lambda c: c.speedup or 0.0) if fast else trials.baseline
 
 

@@ -99,7 +99,10 @@ def test_files_that_were_not_kept_have_no_path_and_the_best_of_a_runtime_is_kept
     document = json.loads((finished / "result.json").read_text())
     kept = {c["path"] for c in document["candidates"] if c["path"]}
 
-    assert {f"candidates/{p.name}" for p in (finished / "candidates").iterdir()} == kept
+    measured = {c["id"] for c in document["candidates"] if c["status"] == "ok"}
+    files = {p.parent.name: p for p in (finished / "candidates").glob("*/*.onnx")}
+    assert {f"candidates/{name}" for name in files} == kept
+    assert measured == {p.parent.name for p in finished.glob("candidates/*/measurement.npz")}
     assert document["winner"]["path"] == "model"
     assert set(document["winner"]["files"]) <= {p.name for p in (finished / "model").iterdir()}
     within = [c for c in document["candidates"] if c["within_budget"] and c["status"] == "ok"]

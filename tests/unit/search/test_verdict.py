@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from typing import Any, cast
 
 import pytest
 
+from gossamer.progress import Silent
 from gossamer.result import Candidate
-from gossamer.search.finalists import finalists
+from gossamer.search import search
+from gossamer.search.finalists import finalists, is_clear
 from gossamer.search.verdict import best
 from zoo import results
 
@@ -75,3 +78,40 @@ def test_finalists_are_the_fastest_of_each_kernel_and_few() -> None:
     ]  # fmt: skip
 
     assert [c.label for c in finalists(many)] == ["without 0", "without 1", "without 2"]
+
+
+@pytest.mark.parametrize(
+    ("speedup", "low", "noise_floor", "clear"),
+    [
+        (1.5, 1.25, 0.3, False),  # perhaps noise
+        (1.5, 1.25, 0.1, True),  # faster
+        (1.05, 0.9, 0.3, True),  # not by much, whatever it is
+    ],
+)
+def test_what_noise_may_explain_is_not_clear_where_it_matters(
+    speedup: float, low: float, noise_floor: float, clear: bool
+) -> None:
+    found = static("mse", 0.10, 0.8125, speedup_interval=(low, 2.0), noise_floor=noise_floor)
+
+    assert is_clear([dataclasses.replace(found, speedup=speedup)]) is clear
+
+
+@pytest.mark.parametrize(("left", "times"), [(100.0, [1.0, 4.0]), (15.0, [1.0]), (1.0, [])])
+def test_finalists_are_timed_longer_while_noise_hides_a_gain_and_time_allows(
+    left: float, times: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = static("mse", 0.10, 0.8125, speedup_interval=(1.2, 1.8), noise_floor=0.3)
+    trials = types.SimpleNamespace(
+        candidates={found.id: found}, trial=types.SimpleNamespace(progress=Silent())
+    )
+    asked: list[float] = []
+
+    def confirm(_: object, finalists: list[Candidate], seconds: float) -> list[Candidate]:
+        asked.append(seconds)
+        return finalists
+
+    monkeypatch.setattr(search, "confirm", confirm)
+    limits = types.SimpleNamespace(left=left)
+
+    assert search._final(cast("Any", trials), cast("Any", limits)) == [found]
+    assert asked == times

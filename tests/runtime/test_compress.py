@@ -24,15 +24,16 @@ from zoo.network import RECORDER
 
 TRIALS = 2  # the fused float graph and one static int8 candidate
 
-# Ends the process, without any chance to tidy up, at one moment of a run that is called `sys.argv`.
-KILLED = """
+# Sends a signal to its own process at one moment of a run that is called `sys.argv`.
+SIGNALLED = """
 import json, os, signal, sys
 import gossamer
 from gossamer.progress import Silent
 from gossamer.report import publish
-moment, options = sys.argv[1], json.loads(sys.argv[2])
+moment, options, number = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def end(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), number)
 class Watch(Silent):
     seen = 0
     def stage(self, name, total=None):
@@ -129,16 +130,19 @@ def is_absent_or_loads(out: Path) -> bool:
     return True
 
 
-def killed_at(moment: str, options: dict[str, Any], out: Path) -> None:
+def signalled_at(moment: str, options: dict[str, Any], out: Path, number: int) -> None:
+    asked = json.dumps({**options, "out": str(out)})
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, moment, json.dumps({**options, "out": str(out)})],
+        [sys.executable, "-c", SIGNALLED, moment, asked, str(int(number))],
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.returncode == -number, done.stderr
 
 
-def check_resumes(moment: str, options: dict[str, Any], out: Path) -> None:
-    killed_at(moment, options, out)
+def check_resumes(
+    moment: str, options: dict[str, Any], out: Path, number: int = signal.SIGKILL
+) -> None:
+    signalled_at(moment, options, out, number)
     before = finished(out)
     assert not (out / "result.json").exists()
     assert is_absent_or_loads(out)
@@ -209,11 +213,12 @@ def test_finalists_are_not_blamed_for_a_float_model_that_does_not_run_again(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_run_that_was_killed_at_any_moment_goes_on(
-    options: dict[str, Any], tmp_path: Path, moment: str
+def test_a_run_that_was_ended_at_any_moment_goes_on(
+    options: dict[str, Any], tmp_path: Path, moment: str, number: int
 ) -> None:
-    check_resumes(moment, options, tmp_path / "out")
+    check_resumes(moment, options, tmp_path / "out", number)
 
 
 @pytest.mark.slow

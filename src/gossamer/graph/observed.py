@@ -76,7 +76,7 @@ class Observed:
             raise refused(self._value, f"numbers from {low[i]} to {high[i]}", self._counted + i)
         elements = np.concatenate((*samples, *louds))
         sample = elements[: sum(x.size for x in samples)]
-        if elements.size and math.isnan(elements.min()):
+        if sample.size and math.isnan(sample.min()):
             broken = [bool(np.isnan(x).any()) for x in samples].index(True)
             raise refused(self._value, "NaN", self._counted + broken)
         is_known = sample >= above  # those are among the loud ones already

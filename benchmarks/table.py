@@ -60,8 +60,9 @@ def _cells(row: Row) -> list[str]:
 
 def _noise(row: Row) -> str:
     """A mark where the row's own noise could explain what was gained."""
-    low, _ = row["comparison"]["overall"]["float"]["speedup_interval"]
-    return "" if low > 1.0 + row["noise_floor"] else " ~"
+    both = row["comparison"]["overall"]
+    is_sure = both["float"]["speedup_interval"][0] > 1.0 + row["noise_floor"]
+    return "" if is_sure or both["ours"]["who"] == "float32" else " ~"
 
 
 def _interval(row: Row) -> str:

@@ -5,8 +5,8 @@
 One JSON line for each model and number of samples: the pass with the median ratio of time, and the
 ratios of all `--repeat` passes. The same goes into results/calibration.json, where it replaces what
 was measured of this model before.
-With `--peers` also what ONNX Runtime's calibrators take for the first 64 samples, as ratios to the
-same plain inference; one that ends otherwise, or needs more than 10 minutes, is told as it ended.
+With `--peers` rows of up to 64 samples also have what ONNX Runtime's calibrators take, as ratios to
+the same plain inference, or the reason why one ended without a result.
 Models are those of `benchmarks.models`, or ONNX files. Inputs are made up: images of noise, token
 ids of ragged lengths up to 128.
 """
@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,11 +23,11 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from benchmarks import peers
 
 from gossamer import plugins, store
 from gossamer.graph.calibrate import collect
 from gossamer.graph.passes.simplify import simplify
-from gossamer.measure.environment import usable_cpus
 from gossamer.run import observed_by, plan
 from gossamer.runtime import Feed
 from gossamer.source import FloatModel, TensorType
@@ -39,8 +37,7 @@ from gossamer.statistics import Statistics
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
 LENGTHS = (16, 129)
 DISTINCT = 32  # feeds; more samples repeat them
-PEER, PEER_METHODS = Path(__file__).with_name("calibrate_peer.py"), ("MinMax", "Entropy")
-PEER_SAMPLES, PEER_SECONDS = 64, 600
+PEER_SAMPLES = 64  # more would take them hours
 
 
 def main() -> None:
@@ -63,33 +60,27 @@ def main() -> None:
                 row = {"model": Path(name).stem, **passes[len(passes) // 2]}
                 row["time_ratios"] = [p["time_ratio"] for p in passes]
                 if arguments.peers and samples <= PEER_SAMPLES:
-                    row["peers"] = peers(model, row, Path(folder) / "rows")
+                    row["peers"] = of_peers(model, row, Path(folder) / f"peers-{samples}")
                 print(json.dumps(row), flush=True)
                 keep(row)
 
 
-def peers(model: FloatModel, row: dict[str, Any], rows: Path) -> dict[str, Any]:
+def of_peers(model: FloatModel, row: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Time and memory of ONNX Runtime's calibrators as ratios to the plain inference of `row`."""
-    rows.mkdir(exist_ok=True)
+    rows = folder / "rows"
+    rows.mkdir(parents=True)
     for i in range(row["samples"]):
         np.savez(rows / f"{i:04}.npz", **feed(model, i % DISTINCT))
     found: dict[str, Any] = {}
-    for method in PEER_METHODS:
-        command = [sys.executable, str(PEER), str(model.path), str(rows), method]
-        cpus = ",".join(map(str, usable_cpus()[: row["threads"]]))
-        try:
-            done = subprocess.run(
-                ["taskset", "-c", cpus, *command], capture_output=True, text=True,
-                timeout=PEER_SECONDS, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            found[method] = f"more than {PEER_SECONDS} s"
+    for name in peers.CALIBRATORS:
+        out = folder / name
+        request = peers.Request(model=model.path, rows=rows, out=out, threads=row["threads"])
+        record = peers.call(name, request)
+        if record["file"] is None:
+            found[name] = record["reason"]
             continue
-        if done.returncode != 0:
-            found[method] = f"code {done.returncode}: {done.stderr.strip()[-200:]}"
-            continue
-        told = json.loads(done.stdout.splitlines()[-1])
-        found[method] = {
+        told = json.loads((out / record["file"]).read_text(encoding="utf-8"))
+        found[name] = {
             "time_ratio": round(told["seconds"] / row["plain_seconds"], 3),
             "rss_ratio": round(told["rss_bytes"] / row["plain_rss_bytes"], 3),
         }

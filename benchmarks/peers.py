@@ -1,8 +1,10 @@
 """Other quantizers, called as their users would call them, each in a process of its own.
 
-    python benchmarks/peers.py PEER MODEL ROWS OUT [--transformer]
+    python benchmarks/peers.py PEER MODEL ROWS OUT [--transformer] [--threads N]
 
 MODEL is an ONNX file, ROWS a folder with one .npz for each calibration row; files go to OUT.
+Besides the quantizers there are the calibrators of ONNX Runtime alone, which leave their seconds
+and peak memory in OUT/calibration.json.
 """
 
 from __future__ import annotations
@@ -17,10 +19,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from gossamer.measure.environment import usable_cpus
 
 TIMEOUT = 600
 MEMORY_SHARE = 0.8  # of what is free now: a peer that needs more fails, and nobody else suffers
@@ -28,12 +33,13 @@ MEMORY_SHARE = 0.8  # of what is free now: a peer that needs more fails, and nob
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What a peer is asked for."""
+    """What a peer is asked for; `threads` None: on all CPUs."""
 
     model: Path
     rows: Path
     out: Path
-    transformer: bool
+    transformer: bool = False
+    threads: int | None = None
 
     def feeds(self) -> Iterator[dict[str, np.ndarray]]:
         """The calibration rows, as a model is fed."""
@@ -44,19 +50,12 @@ class Request:
 
 def ort_static(request: Request) -> None:
     """ONNX Runtime's quantize_static: QDQ, per channel, MinMax."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
-
-    class Rows(CalibrationDataReader):  # type: ignore[misc]  # has no types
-        def __init__(self) -> None:
-            self._left = request.feeds()
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self._left, None)
+    from onnxruntime.quantization import QuantFormat, quantize_static
 
     quantize_static(
         str(request.model),
         str(request.out / "model.onnx"),
-        Rows(),
+        _reader(request),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
     )
@@ -87,12 +86,35 @@ def nncf_onnx(request: Request) -> None:
     onnx.save(quantized, request.out / "model.onnx")
 
 
+def ort_calibration(method: str, request: Request) -> None:
+    """ONNX Runtime's calibration alone: seconds and peak memory."""
+    from onnxruntime.quantization import CalibrationMethod, create_calibrator
+
+    begin = time.perf_counter()
+    calibrator = create_calibrator(
+        str(request.model),
+        augmented_model_path=str(request.out / "augmented.onnx"),
+        calibrate_method=CalibrationMethod[method],
+    )
+    calibrator.collect_data(_reader(request))
+    calibrator.compute_data()
+    seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (request.out / "calibration.json").write_text(
+        json.dumps({"seconds": round(seconds, 3), "rss_bytes": peak}), encoding="utf-8"
+    )
+
+
 PEERS: dict[str, Callable[[Request], None]] = {
     "ort-static": ort_static,
     "ort-dynamic": ort_dynamic,
     "nncf-openvino": nncf_openvino,
     "nncf-onnx": nncf_onnx,
 }
+CALIBRATORS: dict[str, Callable[[Request], None]] = {
+    f"ort-{method}": partial(ort_calibration, method) for method in ("MinMax", "Entropy")
+}
+FILES = ("model.onnx", "model.xml", "calibration.json")
 READS_ONNX = ("ort-static", "ort-dynamic", "nncf-onnx")  # those that a stripped file may help
 
 
@@ -111,9 +133,11 @@ def call(peer: str, request: Request) -> dict[str, Any]:
     command = [sys.executable, __file__, peer, *paths]
     if request.transformer:
         command.append("--transformer")
+    if request.threads is not None:
+        command.append(f"--threads={request.threads}")
     started = time.monotonic()
     reason = _reason(command, request.out)
-    files = [p.name for p in request.out.iterdir() if p.name in {"model.onnx", "model.xml"}]
+    files = [p.name for p in request.out.iterdir() if p.name in FILES]
     if not reason and not files:
         reason = "wrote no file"
     record = {
@@ -160,6 +184,20 @@ def _reason(command: list[str], folder: Path) -> str:
     return lines[-1][:300] if lines else f"ended with {done.returncode}"
 
 
+def _reader(request: Request) -> Any:
+    """The calibration rows, as ONNX Runtime reads them."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Rows(CalibrationDataReader):  # type: ignore[misc]  # has no types
+        def __init__(self) -> None:
+            self._left = request.feeds()
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self._left, None)
+
+    return Rows()
+
+
 def _openvino_and_nncf() -> tuple[Any, Any]:
     from gossamer.runtimes.openvino import package
 
@@ -188,16 +226,19 @@ def _limit_memory() -> None:
 def main() -> None:
     """Call one peer in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("peer", choices=PEERS)
+    parser.add_argument("peer", choices=PEERS | CALIBRATORS)
     parser.add_argument("model", type=Path)
     parser.add_argument("rows", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--transformer", action="store_true")
-    asked = parser.parse_args()
+    parser.add_argument("--threads", type=int)
+    asked = vars(parser.parse_args())
+    peer = (PEERS | CALIBRATORS)[asked.pop("peer")]
+    request = Request(**asked)
     _limit_memory()
-    PEERS[asked.peer](
-        Request(model=asked.model, rows=asked.rows, out=asked.out, transformer=asked.transformer)
-    )
+    if request.threads is not None:
+        os.sched_setaffinity(0, usable_cpus()[: request.threads])
+    peer(request)
 
 
 if __name__ == "__main__":

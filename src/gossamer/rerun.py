@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
     from gossamer.source import FloatModel
     from gossamer.statistics import Statistics
 
+# what is read of a recipe.yaml; Recipe and the task read their own parts
+KEYS: dict[str, dict[str, type]] = {
+    "source": {"model": str, "digest": str},
+    "task": {},
+    "data": {"seed": int, "length": int},
+    "calibration": {"targets": list, "cpu": str, "threads": int},
+    "recipe": {},
+}
+FILE = {"path": str, "sha256": str}
+FILES = ("data", "calibration-data")
+
 
 def rerun(
     recipe: str | Path, out: str | Path = "gossamer-out", progress: Progress | None = None
@@ -40,12 +52,12 @@ def rerun(
         OutputError: `out` exists already.
     """
     record, out, watcher = _read(Path(recipe)), Path(out), progress or Silent()
+    parsed = Recipe.parse(record["recipe"])
     store.check_writable(out)
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"an empty or absent folder {out}", "a folder with files")
     from gossamer.sources import find
 
-    steps = Recipe.parse(record["recipe"])
     watcher.stage("open the model")
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         model = find(str(record["source"]["model"])).open(Path(scratch))
@@ -59,20 +71,15 @@ def rerun(
 
         def observed(_: Sequence[str]) -> Statistics:
             if not statistics:
-                statistics.append(_calibrated(record, steps, model, watcher))
+                statistics.append(_calibrated(record, parsed, model, watcher))
             return statistics[0]
 
-        return _made(lambda: run(model, steps, out / "model", observed), out)
-
-
-def _made(make: Callable[[], Artifact], out: Path) -> Artifact:
-    """What is made in `out`; no empty folder stays where that fails."""
-    try:
-        return make()
-    except BaseException:
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-        raise
+        try:
+            return run(model, parsed, out / "model", observed)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                out.rmdir()  # only an empty folder goes
+            raise
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -80,14 +87,26 @@ def _read(path: Path) -> dict[str, Any]:
         record = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"a recipe at {path}", f"{type(error).__name__}: {error}") from error
-    keys = ("source", "task", "data", "calibration", "recipe")
-    if not isinstance(record, dict) or any(key not in record for key in keys):
+    _check(record, dict.fromkeys(KEYS, object), str(path))
+    for section, keys in KEYS.items():
+        if keys:
+            _check(record[section], keys, f"{section} of {path}")
+    for name in FILES:
+        if name in record["data"]:
+            _check(record["data"][name], FILE, f"data, {name} of {path}")
+    return record
+
+
+def _check(found: object, keys: Mapping[str, type], where: str) -> None:
+    """Raise unless `found` is a mapping with `keys`."""
+    known = found if isinstance(found, dict) else {}
+    if any(key not in known or not isinstance(known[key], kind) for key, kind in keys.items()):
+        kinds = [k if kind is object else f"{k} ({kind.__name__})" for k, kind in keys.items()]
         raise RecipeError(
-            f"the keys {', '.join(keys)} in {path}",
-            ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__,
+            f"the keys {', '.join(kinds)} in {where}",
+            repr(found)[:200],
             "compress writes such a file into its output folder.",
         )
-    return record
 
 
 def _calibrated(
@@ -95,7 +114,7 @@ def _calibrated(
 ) -> Statistics:
     asked, made = record["data"], record["calibration"]
     paths = {}
-    for key in ("data", "calibration-data"):
+    for key in FILES:
         if key in asked:
             found = Path(asked[key]["path"])
             if not found.exists() or digest(found) != asked[key]["sha256"]:

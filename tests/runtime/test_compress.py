@@ -19,7 +19,7 @@ import gossamer
 from gossamer.errors import BuildError
 from gossamer.progress import Silent
 from gossamer.search import trial
-from zoo import whole
+from zoo import crashing, whole
 from zoo.network import RECORDER
 
 TRIALS = 2  # the fused float graph and one static int8 candidate
@@ -302,6 +302,23 @@ def test_a_run_reaches_for_no_network_and_leaves_nothing_at_home(
     assert f"Model: {tmp_path / 'out' / 'model'}" in done.stdout
     assert attempts.read_text() == ""
     assert list(home.rglob("*")) == []
+
+
+def test_a_runtime_that_crashes_costs_its_candidates_and_the_run_goes_on(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(crashing.at_import("openvino", tmp_path / "site")))
+    asked = {**options, "targets": ["ort-cpu", "openvino-cpu"], "trials": None}
+
+    result = gossamer.compress(**asked, out=tmp_path / "out")
+
+    ended = {c.status for c in result.candidates if c.runtime == "openvino"}
+    assert ended == {"failed"}
+    assert all("SIGSEGV" in c.reason for c in result.candidates if c.runtime == "openvino")
+    assert any(c.status == "ok" and not c.is_float for c in result.candidates)
+    assert result.winner is not None
+    assert result.winner.runtime == "ort"
+    check_whole(tmp_path / "out")
 
 
 def test_where_nothing_is_faster_the_float_model_wins(

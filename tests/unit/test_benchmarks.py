@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from gossamer.measure.measure import Comparison, ratio
 from gossamer.measurement import Latency
+from zoo import runnable
 
 Load = Callable[[str], types.ModuleType]
 
@@ -92,6 +94,22 @@ def test_a_peer_that_fails_leaves_its_reason_and_is_not_called_again(
     assert record["reason"]
     (tmp_path / "model.onnx").unlink()
     assert peers.call("ort-dynamic", request) == record
+
+
+def test_a_calibrator_leaves_its_seconds_and_memory(load: Load, tmp_path: Path) -> None:
+    peers = load("peers")
+    model, rows = runnable.affine(tmp_path), tmp_path / "rows"
+    rows.mkdir()
+    for i in range(3):
+        np.savez(rows / f"{i}.npz", **runnable.affine_feed())
+    request = peers.Request(model=model, rows=rows, out=tmp_path / "out", threads=1)
+
+    record = peers.call("ort-Entropy", request)
+
+    assert record["file"] == "calibration.json", record["reason"]
+    told = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert 0 < told["seconds"] < 60
+    assert told["rss_bytes"] > 1e7
 
 
 def comparison_of(

@@ -46,7 +46,7 @@ ORT_CPU = TargetSpec(
     transforms=("fuse-transformer",),
     cpus=(
         *(("portable", "s16"), ("avx2", "s16"), ("avx512", "s16")),
-        *(("neon", "s16"), ("dotprod", "s16")),  # not proven: the narrower is right in any case
+        *(("neon", "s16"), ("dotprod", "s16")),  # not proven on ARM
         *(("vnni", "s32"), ("amx", "s32"), ("native", "s32")),
     ),
     evidence=(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import yaml
 
 from zoo import runnable
 
@@ -240,6 +241,29 @@ def test_bad_input_leaves_a_folder_that_was_to_be_overwritten_as_it_was(
 
     assert (out / "model" / "model.onnx").read_text() == "an earlier result"
     assert {p.name for p in out.iterdir()} == {"model", "result.json"}
+
+
+@pytest.mark.parametrize(
+    ("section", "changed", "told"),
+    [
+        ("source", {"model": "model.onnx"}, "digest (str)"),
+        ("data", {"seed": 0, "length": "long"}, "length (int)"),
+        ("data", {"seed": 0, "length": 128, "data": {"path": "data.npz"}}, "sha256 (str)"),
+        ("calibration", 3, "threads (int)"),
+        ("recipe", {"target": "ort-cpu", "sede": 1}, "seed"),
+    ],
+)
+def test_a_recipe_that_was_edited_badly(
+    section: str, changed: object, told: str, finished: Path, tmp_path: Path, call
+) -> None:
+    record = yaml.safe_load((finished / "recipe.yaml").read_text())
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**record, section: changed}))
+
+    done = call("run", tmp_path / "recipe.yaml", "--out", tmp_path / "again")
+
+    assert done.code == 2
+    assert told in done.err
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_runtime_that_is_not_installed_is_named_with_its_extra(

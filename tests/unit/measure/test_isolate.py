@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from gossamer.errors import BuildError, MeasureError, RecipeError
-from gossamer.measure.isolate import Isolated
+from gossamer.measure.isolate import Isolated, build
 from gossamer.memory import peak_rss
-from zoo import runnable
+from zoo import crashing, runnable
 
 ENDLESS = 10**15
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -247,6 +247,18 @@ def ticks(pid: int | None) -> int:
     """CPU time that a process used, in ticks."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+def test_a_crash_while_building_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(crashing.at_import("onnxruntime", tmp_path / "site")))
+
+    with pytest.raises(BuildError, match=r"to build on ort.*ended by SIGSEGV"):
+        build("ort", runnable.affine(tmp_path), tmp_path / "out")
+
+
+def test_a_build_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"to build on ort.*no answer within 0\.001 s"):
+        build("ort", runnable.affine(tmp_path), tmp_path / "out", timeout=0.001)
 
 
 def test_peak_memory_is_read_in_kilobytes(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def _read(path: Path) -> dict[str, Any]:
     for name in FILES:
         if name in record["data"]:
             _check(record["data"][name], FILE, f"data, {name} of {path}")
-    return record
+    checked: dict[str, Any] = record
+    return checked
 
 
 def _check(found: object, keys: Mapping[str, type], where: str) -> None:

@@ -84,7 +84,7 @@ def rerun(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        record = yaml.safe_load(path.read_text())
+        record: dict[str, Any] = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"a recipe at {path}", f"{type(error).__name__}: {error}") from error
     _check(record, dict.fromkeys(KEYS, object), str(path))
@@ -94,8 +94,7 @@ def _read(path: Path) -> dict[str, Any]:
     for name in FILES:
         if name in record["data"]:
             _check(record["data"][name], FILE, f"data, {name} of {path}")
-    checked: dict[str, Any] = record
-    return checked
+    return record
 
 
 def _check(found: object, keys: Mapping[str, type], where: str) -> None:

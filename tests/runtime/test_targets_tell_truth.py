@@ -105,20 +105,19 @@ def test_every_rule_of_onnx_runtime_is_told_of() -> None:
     assert set(ORT.transparent) - {"Pad"} == set(MOVERS)  # Pad keeps its pair
 
 
-def executed(model: ir.Model) -> dict[str, tuple[str, str]]:
-    """Layer type and kernel of every original node in the graph that OpenVINO runs."""
+def executed(model: ir.Model) -> list[tuple[str, str, str]]:
+    """Layer type, kernel and type of the output of every node that OpenVINO runs, in order."""
     from gossamer.runtimes.openvino import package
 
     openvino = package()
     core = openvino.Core()
     network = core.read_model(ir.to_proto(model).SerializeToString())
     compiled = core.compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": 1})
-    found = {}
-    for node in compiled.get_runtime_model().get_ordered_ops():
-        info = {k: str(v.astype(str)) for k, v in node.get_rt_info().items()}
-        for name in info.get("originalLayersNames", "").split(","):
-            found[name] = (info.get("layerType", ""), info.get("primitiveType", ""))
-    return found
+    keys = ("layerType", "primitiveType", "outputPrecisions")
+    return [
+        tuple(str(node.get_rt_info()[key].astype(str)) for key in keys)
+        for node in compiled.get_runtime_model().get_ordered_ops()
+    ]
 
 
 def transposed() -> ir.Model:
@@ -135,6 +134,13 @@ OPENVINO_SITES: dict[str, tuple[Callable[[], ir.Model], str]] = {
     "MatMul": (matmul, "MatMul"),
     "Gemm": (gemm, "Gemm"),
 }
+OPENVINO_BETWEEN: dict[str, Callable[[], ir.Model]] = {
+    **{op: ORT_KERNELS[op][0] for op in ("Add", "AveragePool", "GlobalAveragePool")},
+    **{op: build for op, build in MOVERS.items() if op != "Resize"},
+    "Pad": lambda: between("z = Pad(a, pads)", pads=PADS),
+    "Split": lambda: between("s, z = Split <axis = 2, num_outputs = 2> (a)"),
+    "Identity": lambda: between("z = Identity(a)"),
+}
 
 
 @pytest.mark.openvino
@@ -145,10 +151,27 @@ def test_openvino_runs_the_int8_kernel(op: str) -> None:
     written, plan = quantized(build(), OPENVINO)
     sites = [d.site for d in plan.quantized if d.op == kind]
     layers = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
-    kernels = [kernel for layer, kernel in executed(written).values() if layer in layers]
+    kernels = [kernel for layer, kernel, _ in executed(written) if layer in layers]
     assert sites
     assert kernels
     assert all(kernel.lower().endswith("i8") for kernel in kernels), kernels
+
+
+@pytest.mark.openvino
+@pytest.mark.parametrize("op", OPENVINO_BETWEEN)
+def test_openvino_stays_in_int8_between_two_convs(op: str) -> None:
+    pytest.importorskip("openvino")
+    written, plan = quantized(OPENVINO_BETWEEN[op](), OPENVINO)
+    assert (op in {d.op for d in plan.quantized}) == (op not in OPENVINO.transparent)
+    run_by = executed(written)
+    convs = [i for i, (layer, _, _) in enumerate(run_by) if layer == "Convolution"]
+    inner = [each for each in run_by[convs[0] : convs[-1]] if each[0] != "Const"]
+    assert {precision for _, _, precision in inner} == {"u8"}, inner
+
+
+def test_every_rule_of_openvino_is_told_of() -> None:
+    stated = {op for rule in OPENVINO.rules for op in rule.ops} | set(OPENVINO.follows)
+    assert stated | set(OPENVINO.transparent) == set(OPENVINO_SITES) | set(OPENVINO_BETWEEN)
 
 
 @pytest.mark.openvino
@@ -185,6 +208,6 @@ def test_openvino_quantizes_in_the_kernel_of_a_mul() -> None:
     for behind in (False, True):
         written, _ = quantized(model, replace(OPENVINO, smooths=behind))
         written.graph.inputs[0].shape = ir.Shape(["batch", "sequence", 128])  # as exporters do
-        kinds[behind] = [kind for kind, _ in executed(written).values()]
+        kinds[behind] = [kind for kind, _, _ in executed(written)]
     assert "FakeQuantize" in kinds[False]
     assert "FakeQuantize" not in kinds[True]

@@ -8,7 +8,10 @@ from typing import Literal
 
 import yaml
 
+import train_hard
+
 HERE = Path(__file__).resolve().parent
+HARD = "hard:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +28,15 @@ class Case:
     arguments: tuple[str, ...] = ()
     transformer: bool = False
 
+    @property
+    def hard(self) -> str | None:
+        """The name of a model that train_hard.py makes, None of others."""
+        return self.model.removeprefix(HARD) if self.model.startswith(HARD) else None
+
     def source(self, real: Path) -> str:
         """What gossamer is given."""
+        if self.hard is not None:
+            return str(train_hard.place(self.hard))
         return str(real / self.model) if self.judge else self.model
 
 

@@ -52,6 +52,7 @@ def main() -> int:
 
 
 def _measured(name: str, result: Path, asked: argparse.Namespace) -> bool:
+    import train_hard
     from cases import load_cases
     from rows import Place, measure
 
@@ -60,6 +61,8 @@ def _measured(name: str, result: Path, asked: argparse.Namespace) -> bool:
     if asked.fresh:
         shutil.rmtree(cache, ignore_errors=True)
     try:
+        if case.hard is not None:
+            train_hard.made(case.hard, asked.real)
         row = measure(case, Place(real=asked.real, cache=cache, more=tuple(asked.more)))
     except Exception:  # the next row may be measured all the same
         traceback.print_exc()

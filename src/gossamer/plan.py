@@ -75,7 +75,9 @@ class Plan:
         decisions: One for each site, in topological order.
         shared: Groups of values that must share one scale (Concat members and its output).
         symmetric: Names of activation values whose zero point must be 0.
-        smoothed: Names of activation values whose Q stands behind a Mul by smoothing factors.
+        smoothed: Names of activation values whose channels come multiplied by smoothing factors,
+            by a Mul in front of the Q.
+        rescaled: Those of them that what makes them multiplies, without a Mul.
     """
 
     target: str
@@ -86,6 +88,7 @@ class Plan:
     shared: tuple[tuple[str, ...], ...] = field(default=())
     symmetric: tuple[str, ...] = ()
     smoothed: tuple[str, ...] = ()
+    rescaled: tuple[str, ...] = ()
 
     @property
     def quantized(self) -> tuple[Decision, ...]:

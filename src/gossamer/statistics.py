@@ -15,7 +15,7 @@ from gossamer.errors import CalibrationError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 2
+FORMAT = 3
 SCALARS = ("low", "high", "edge_low", "edge_high")
 ARRAYS = ("sample_low", "sample_high", "counts")
 CHANNELS = ("mean", "low", "high")
@@ -67,15 +67,16 @@ class ChannelStatistics:
     """Statistics of each channel of one activation that products with weights read.
 
     Attributes:
-        mean: Mean of the channel over all samples, `[channels]` float32; of the strided subsample
-            where no extremes are wanted.
-        low: Exact minimum; None where that was not asked for.
-        high: Exact maximum of the same.
+        mean: Mean of the channel over all samples, `[channels]` float32.
+        low: Minimum; None where that was not asked for.
+        high: Maximum of the same.
+        is_exact: Whether all elements told; else a strided subsample did.
     """
 
     mean: NDArray[np.float32]
     low: NDArray[np.float32] | None = None
     high: NDArray[np.float32] | None = None
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +118,7 @@ class Statistics:
     def encode(self) -> bytes:
         """Everything as the content of one `.npz` file; equal statistics give equal bytes."""
         header: dict[str, Any] = {"format": FORMAT, "names": list(self.tensors)}
-        header["channels"] = list(self.channels)
+        header["channels"] = {name: c.is_exact for name, c in self.channels.items()}
         header |= {field: getattr(self, field) for field in COSTS}
         arrays: dict[str, NDArray[np.generic]] = {
             "header": np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -154,9 +155,10 @@ class Statistics:
                 }
                 channels = {
                     name: ChannelStatistics(
-                        **{p: file[key] for p in CHANNELS if (key := f"channels.{i}.{p}") in file}
+                        **{p: file[key] for p in CHANNELS if (key := f"channels.{i}.{p}") in file},
+                        is_exact=is_exact,
                     )
-                    for i, name in enumerate(header["channels"])
+                    for i, (name, is_exact) in enumerate(header["channels"].items())
                 }
                 costs = {field: header[field] for field in COSTS}
                 return cls(tensors=tensors, channels=channels, **costs)

@@ -43,4 +43,6 @@ def described(plan: Plan) -> str:
         lines.append(f"zero point 0: {', '.join(plan.symmetric)}")
     if plan.smoothed:
         lines.append(f"smoothed: {', '.join(plan.smoothed)}")
+    if plan.rescaled:
+        lines.append(f"by what makes them: {', '.join(plan.rescaled)}")
     return "\n".join(lines) + "\n"

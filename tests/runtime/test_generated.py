@@ -142,4 +142,6 @@ def _statistics(model: FloatModel, feeds: tuple[Feed, ...]) -> Statistics:
 def _channels(values: np.ndarray, axis: int) -> ChannelStatistics:
     rows = np.moveaxis(values, axis % (values.ndim - 1) + 1, -1)
     rows = rows.reshape(-1, rows.shape[-1])
-    return ChannelStatistics(mean=rows.mean(axis=0), low=rows.min(axis=0), high=rows.max(axis=0))
+    return ChannelStatistics(
+        mean=rows.mean(axis=0), low=rows.min(axis=0), high=rows.max(axis=0), is_exact=True
+    )

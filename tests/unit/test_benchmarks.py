@@ -38,9 +38,11 @@ def test_every_architecture_of_a_case_has_a_factory(load: Load, repository: Path
 
 
 def test_every_model_of_a_judged_case_lies_in_the_real_folder(load: Load, real: Path) -> None:
-    cases = [c for c in load("cases").load_cases() if c.judge is not None]
+    judged = [c for c in load("cases").load_cases() if c.judge is not None]
+    cases = [c for c in judged if c.hard is None]
 
     assert len(cases) >= 9
+    assert {c.hard for c in judged} - {None} == set(load("train_hard").MAKERS)
     assert [c.name for c in cases if not Path(c.source(real)).exists()] == []
     assert [c.name for c in cases if c.data and not (real / c.data).exists()] == []
 

@@ -28,7 +28,8 @@ OPENVINO: TargetSpec = plugins.load("targets", "openvino-cpu")
 
 def graph(text: str, seed: int = 0, **constants: tuple[int, ...] | NDArray[np.generic]) -> ir.Model:
     """`text` is the inside of an ONNX text graph; a constant is an array or a shape to fill."""
-    source = f'<ir_version: 9, opset_import: ["": 18]> g {text}'
+    more = ', "com.microsoft": 1' if "com.microsoft" in text else ""
+    source = f'<ir_version: 9, opset_import: ["": 18{more}]> g {text}'
     model = ir.from_proto(onnx.parser.parse_model(source))
     generator = np.random.default_rng(seed)
     for name, content in constants.items():
@@ -113,7 +114,9 @@ def _statistics(array: NDArray[np.generic]) -> TensorStatistics:
 
 def _channels(array: NDArray[np.generic], axis: int) -> ChannelStatistics:
     rows = np.moveaxis(array.astype(np.float32), axis, -1).reshape(-1, array.shape[axis])
-    return ChannelStatistics(mean=rows.mean(axis=0), low=rows.min(axis=0), high=rows.max(axis=0))
+    return ChannelStatistics(
+        mean=rows.mean(axis=0), low=rows.min(axis=0), high=rows.max(axis=0), is_exact=True
+    )
 
 
 def run(
@@ -139,7 +142,7 @@ def quantized(
     plan = place(model, target, wish or Wish(cpu="native"))
     statistics = observed(model, plan.values, data or feed(model))
     copy = ir.from_proto(ir.to_proto(model))
-    smoothing = factors(copy.graph, plan, statistics)
+    smoothing = factors(copy.graph, plan, statistics, MinMax())
     numbers = parameters(plan, statistics, MinMax(), smoothing)
     means = {name: channels.mean for name, channels in statistics.channels.items()}
     return qdq.write(copy, plan, numbers, smoothing, means), plan

@@ -14,9 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from gossamer.graph.layout import CHANNEL_AXES
 from gossamer.graph.match import sole_consumer
-
-CHANNEL_AXES = {"Conv": 1, "MatMul": -1, "Gemm": -1}
 
 
 def channel_axes(graph: ir.Graph, names: Iterable[str]) -> dict[str, int]:

@@ -43,7 +43,7 @@ class Observed:
             (
                 image["curve"],
                 Counted(step),
-                [SampledMeans(**means, step=step) for means in image["means"]],
+                [SampledChannels(**means, step=step) for means in image["means"]],
             )
             for image in images
         ]
@@ -114,20 +114,22 @@ class Observed:
         return found
 
 
-class SampledMeans:
-    """Means of the channels of one value, told by samples.
+class SampledChannels:
+    """Means of the channels of one value, and perhaps their extremes, told by samples.
 
     Args:
         value: Its name.
         channels: How many.
         inner: Elements of one channel that lie one behind the other.
+        extremes: Whether to keep them.
         step: Distance of the elements of a sample.
     """
 
-    def __init__(self, value: str, channels: int, inner: int, step: int) -> None:
+    def __init__(self, value: str, channels: int, inner: int, extremes: bool, step: int) -> None:
         self._value = value
         self._channels = channels
         self._inner = inner
+        self._extremes = extremes
         self._step = step
         self._borders = np.arange(channels + 1) * inner
         self.forget()
@@ -136,6 +138,8 @@ class SampledMeans:
         """Begin again."""
         self._sums = np.zeros(self._channels)
         self._elements = np.zeros(self._channels, np.int64)
+        self._low = np.full(self._channels, math.inf, np.float32)
+        self._high = -self._low
 
     def take(self, sample: Elements, sizes: Sequence[int], starts: Sequence[int]) -> None:
         """Keep some samples.
@@ -151,9 +155,11 @@ class SampledMeans:
         if step <= inner and max(starts) < inner and first[:, -1].tolist() == list(sizes):
             # every channel comes once in each sample, and none is empty: no place per element
             first += np.cumsum([0, *sizes[:-1]])[:, None]
-            sums = np.add.reduceat(sample, first[:, :-1].ravel())
+            begins = first[:, :-1].ravel()
+            sums = np.add.reduceat(sample, begins)
             self._sums += sums.reshape(-1, self._channels).sum(axis=0)
             self._elements += (first[:, 1:] - first[:, :-1]).sum(axis=0)
+            self._widen(sample, begins, slice(None))
             return
         places = np.concatenate(
             [np.arange(size) * step + start for size, start in zip(sizes, starts, strict=True)]
@@ -161,13 +167,33 @@ class SampledMeans:
         channels = places // inner % self._channels
         self._sums += np.bincount(channels, sample, self._channels)
         self._elements += np.bincount(channels, minlength=self._channels)
+        if self._extremes and sample.size:
+            order = np.argsort(channels, kind="stable")
+            seen, begins = np.unique(channels[order], return_index=True)
+            self._widen(sample[order], begins, seen)
+
+    def _widen(
+        self, sample: Elements, begins: NDArray[np.intp], where: slice | NDArray[np.intp]
+    ) -> None:
+        """Take the extremes of the parts of `sample` into those of the channels `where`."""
+        if not self._extremes:
+            return
+        count = len(self._low[where])
+        low = np.minimum.reduceat(sample, begins).reshape(-1, count).min(axis=0)
+        high = np.maximum.reduceat(sample, begins).reshape(-1, count).max(axis=0)
+        self._low[where] = np.minimum(self._low[where], low)
+        self._high[where] = np.maximum(self._high[where], high)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The means; 0 for a channel of which no element was seen."""
+        """Of each channel, `PART.VALUE`; 0 for one of which no element was seen."""
         if not self._elements.any():
             return {}
-        means = self._sums / np.maximum(self._elements, 1)
-        return {f"mean.{self._value}": means.astype(np.float32)}
+        found = {"mean": (self._sums / np.maximum(self._elements, 1)).astype(np.float32)}
+        if self._extremes:
+            is_seen = self._elements > 0
+            found |= {"low": np.where(is_seen, self._low, np.float32(0))}
+            found |= {"high": np.where(is_seen, self._high, np.float32(0))}
+        return {f"{part}.{self._value}": x for part, x in found.items()}
 
 
 class Counted:

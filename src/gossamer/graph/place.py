@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from gossamer.errors import PlanError
+from gossamer.graph import smooth
 from gossamer.graph.match import (
     Tail,
     activations,
@@ -18,7 +19,6 @@ from gossamer.graph.match import (
     tail,
 )
 from gossamer.graph.refuse import Refusal, refusal, weight_axis
-from gossamer.graph.smooth import smoothed
 from gossamer.plan import Decision, Plan, Reason
 from gossamer.target import OpRule, TargetSpec
 
@@ -99,7 +99,7 @@ def place(model: ir.Model, target: TargetSpec, wish: Wish) -> Plan:
             _place_follower(node, state)
     if target.nonzero_bias:
         _guard_biases(nodes, state)
-    return Plan(
+    plan = Plan(
         target=target.name,
         cpu=wish.cpu,
         activation=target.activation,
@@ -107,8 +107,10 @@ def place(model: ir.Model, target: TargetSpec, wish: Wish) -> Plan:
         decisions=tuple(_pruned(nodes, state)),
         shared=tuple(state.shared),
         symmetric=tuple(state.symmetric),
-        smoothed=smoothed(nodes, state.decisions) if target.smooths else (),
     )
+    multiplied = smooth.multiplied_values(nodes, plan) if target.smooths else ()
+    rescaled = tuple(v for v in smooth.rescaled(nodes, plan) if v not in multiplied)
+    return replace(plan, smoothed=(*multiplied, *rescaled), rescaled=rescaled)
 
 
 def _claim_tails(nodes: list[ir.Node], rules: dict[str, OpRule], state: _State) -> None:

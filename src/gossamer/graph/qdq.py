@@ -11,6 +11,7 @@ import onnx_ir.passes.common as passes
 from numpy.typing import NDArray
 
 from gossamer.errors import PlanError
+from gossamer.graph.rescale import fold, makers
 from gossamer.graph.smooth import multiplied
 from gossamer.graph.weights import Data, constant_input, write_weight
 from gossamer.plan import Plan
@@ -37,7 +38,8 @@ def write(
         model: The float graph that the plan was made for.
         plan: Placement of that graph.
         params: Numbers of every value in `plan.values`.
-        factors: What each smoothed value is multiplied by in front of its Q, for each channel.
+        factors: What each smoothed value is multiplied by, for each channel: by what makes it, or
+            in front of its Q.
         means: Mean of each channel of values that weights are multiplied with; biases behind them
             are corrected.
 
@@ -47,6 +49,7 @@ def write(
     graph, smoothing = model.graph, factors or {}
     nodes = {node.name: node for node in graph}
     values = _values(graph)
+    folded = _fold(graph, plan, values, smoothing)
     made = {v for d in plan.quantized for v in d.outputs}
     readers = {
         (member, value)
@@ -70,13 +73,27 @@ def write(
     for name in plan.values:
         if name not in values or name not in params:
             raise _foreign(f"a value {name!r} with a range", "none of that name")
-        pair = _Pair.of(graph, values[name], params[name], smoothing.get(name))
+        factor = None if name in folded else smoothing.get(name)
+        pair = _Pair.of(graph, values[name], params[name], factor)
         pair.write(
             everybody=name in made, readers={member for member, value in readers if value == name}
         )
     graph.sort()
     passes.NameFixPass()(model)
     return model
+
+
+def _fold(
+    graph: ir.Graph,
+    plan: Plan,
+    values: Mapping[str, ir.Value],
+    factors: Mapping[str, NDArray[np.float32]],
+) -> frozenset[str]:
+    """The values whose makers took the factors in."""
+    wanted = {v: makers(values[v], frozenset(plan.values)) for v in factors if v in plan.rescaled}
+    for name, parts in wanted.items():
+        fold(graph, parts, factors[name])
+    return frozenset(wanted)
 
 
 def _foreign(needed: str, received: str) -> PlanError:

@@ -29,11 +29,13 @@ class Means:
         value: Its name.
         channels: How many.
         inner: Elements of one channel that lie one behind the other.
+        extremes: Whether it tells the extremes of each channel too: those of the sample.
     """
 
     value: str
     channels: int
     inner: int
+    extremes: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -58,7 +60,7 @@ class Root:
     row: int
     is_nonnegative: bool
 
-    def means(self, value: ir.Value, axis: int) -> Means | None:
+    def means(self, value: ir.Value, axis: int, *, extremes: bool) -> Means | None:
         """How a sample tells the means of one of the images; None if it cannot."""
         dimensions = tuple(value.shape or ())[axis:]
         sizes = [d for d in dimensions if isinstance(d, int)]
@@ -70,7 +72,8 @@ class Root:
             if node is None or node.op_type == "Transpose" or node.inputs[0] is None:
                 return None  # in another order
             value = curve[1] if curve else node.inputs[0]
-        return Means(value=name, channels=sizes[0], inner=math.prod(sizes[1:]))
+        inner = math.prod(sizes[1:])
+        return Means(value=name, channels=sizes[0], inner=inner, extremes=extremes)
 
 
 def roots(

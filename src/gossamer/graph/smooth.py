@@ -2,51 +2,101 @@
 
 Xiao et al. 2022, arXiv:2211.10438. Channel j of the value x of a product x W is divided by
 
-    s_j = max|x_j|**ALPHA / max|W_j|**(1 - ALPHA)
+    s_j = max|x_j|**STRENGTH / max|W_j|**(1 - STRENGTH)
 
 and row j of every weight behind it multiplied by the same. Little is left for the range of a tensor
-to cut off, and small channels get as many steps as large ones.
+to cut off, and small channels get as many steps as large ones. With strength 0.5, and weights in
+place of what was observed of x, it would be cross-layer equalisation (Nagel et al. 2019,
+arXiv:1906.04721).
 
-The division is a Mul in front of the Q, on targets where that costs nothing: in OpenVINO 2026.4.1
-the kernel before takes it in, or it takes in the Q, which would be two kernels of its own otherwise
-(27 and 10 µs for 128×384 in MiniLM, Zen 4, 2026-11-22).
+The division is a Mul in front of the Q, on targets where that costs less than nothing: in OpenVINO
+2026.4.1 the kernel before takes it in, or it takes in the Q, which would be two kernels of its own
+otherwise (27 and 10 µs for 128×384 in MiniLM, Zen 4, 2026-11-22).
+
+Elsewhere what makes x takes the division in, if it can (`rescale`), which is free. Then it is done
+where roundings of x and of the weights behind it together make less noise in the outputs, as far as
+ranges and means tell (`_Group.noise`: within 15 % of the truth for what the attentions of MiniLM
+give): channels of Convs seldom differ by so much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from gossamer.graph.layout import CHANNEL_AXES, by_output, divided, input_channels
 from gossamer.graph.match import constant
-from gossamer.graph.weights import constant_input
-from gossamer.plan import Decision, Plan
-from gossamer.statistics import ChannelStatistics, Statistics
+from gossamer.graph.rescale import channels, makers
+from gossamer.graph.weights import constant_input, weight_numbers
+from gossamer.plan import Plan
+from gossamer.quant import QuantSpec
+from gossamer.statistics import ChannelStatistics, Statistics, TensorStatistics
+from gossamer.step import RangeRule
 
-# logits of MiniLM on SST-2, dev set: 27.2 dB with 0.8, 28.3 with 0.9, 27.6 with 1, 24 with 0.7;
-# 18 without, 4 with 0.3 (before biases were corrected)
-ALPHA = 0.9
+# logits of MiniLM on SST-2, 400 sentences, OpenVINO: 31.6 dB with 0.9 for all values, 28.3 with the
+# strength that makes the least noise for each of them, mostly 1
+STRENGTH = 0.9
+WORTH = 0.9  # of the noise without: what is not below is not worth the change
+UNSEEN = 2.0  # a sample of a channel misses up to half of its range (ResNet-20)
+DEVIATIONS = 8  # standard deviations from the lowest to the highest of a channel, about
 SMALLEST, LARGEST = 1e-3, 1e3
 TOKENS = 3  # the rank at which factors of the last axis are those of a Q along no axis
+WHOLE, HALF = 255.0, 127.0  # steps of a range, and of its larger half where zero is in the middle
 
 
-def smoothed(nodes: Iterable[ir.Node], decisions: Mapping[str, Decision]) -> tuple[str, ...]:
+def rescaled(nodes: Sequence[ir.Node], plan: Plan) -> tuple[str, ...]:
+    """Names of the values that int8 products alone read, and whose makers can take factors in."""
+    shared = {name for group in plan.shared for name in group}
+    quantized = frozenset(plan.values)
+    found = []
+    for value, readers in _read(nodes, plan):
+        uses = {(use.node, use.idx) for use in value.uses()}
+        is_alone = uses == {(node, 0) for node in readers} and not value.is_graph_output()
+        if is_alone and value.name not in shared and (parts := makers(value, quantized)):
+            known = {input_channels(node, _weight(node)) for node in readers}
+            found += [value.name or ""] if known == {channels(parts)} else []
+    return tuple(found)
+
+
+def multiplied_values(nodes: Sequence[ir.Node], plan: Plan) -> tuple[str, ...]:
     """Names of the values that nothing but int8 MatMuls quantizes, and whose channels are known."""
-    wanted: dict[str, ir.Value] = {}
-    barred: set[str] = set()
+    direct = {(value.name, node) for value, readers in _read(nodes, plan) for node in readers}
+    by_name = {node.name: node for node in nodes}
+    barred = {
+        name
+        for d in plan.quantized
+        for name in (*d.inputs, *d.outputs)
+        if d.op != "MatMul" or (name, by_name[d.site]) not in direct
+    }
+    return tuple(
+        value.name or ""
+        for value, _ in _read(nodes, plan)
+        if value.name not in barred and _has_channels(value)
+    )
+
+
+def _read(nodes: Sequence[ir.Node], plan: Plan) -> Iterator[tuple[ir.Value, list[ir.Node]]]:
+    """Values that products with weights read straight from their Q/DQ, and those products."""
+    decisions = {d.site: d for d in plan.quantized}
+    found: dict[ir.Value, list[ir.Node]] = {}
     for node in nodes:
         decision, value = decisions.get(node.name or ""), node.inputs[0] if node.inputs else None
-        if decision is None or not decision.is_quantized:
+        if decision is None or value is None or node.op_type not in CHANNEL_AXES:
             continue
-        is_direct = value is not None and decision.inputs == (value.name,)
-        if is_direct and decision.op == "MatMul" and decision.weight is not None:
-            wanted |= {v.name or "": v for v in (value,) if v is not None}
-        else:
-            barred |= {*decision.inputs, *decision.outputs}
-    return tuple(n for n, v in wanted.items() if n not in barred and _has_channels(v))
+        if decision.weight is not None and decision.inputs[:1] == (value.name,):
+            found.setdefault(value, []).append(node)
+    yield from found.items()
+
+
+def _weight(node: ir.Node) -> NDArray[np.float32]:
+    tensor = constant(node.inputs[1])
+    assert tensor is not None  # it has a decision with a weight
+    return np.asarray(tensor.numpy(), np.float32)
 
 
 def _has_channels(value: ir.Value) -> bool:
@@ -55,47 +105,135 @@ def _has_channels(value: ir.Value) -> bool:
     return is_made and shape is not None and len(shape) == TOKENS and isinstance(shape[-1], int)
 
 
-def factors(graph: ir.Graph, plan: Plan, statistics: Statistics) -> dict[str, NDArray[np.float32]]:
-    """1 / s of each smoothed value whose channels were observed, `[channels]`.
+def factors(
+    graph: ir.Graph, plan: Plan, statistics: Statistics, ranges: RangeRule
+) -> dict[str, NDArray[np.float32]]:
+    """1 / s of each value to be smoothed, `[channels]`.
 
     They are numbers of bfloat16, so that a Mul in that type multiplies by what weights are divided
     by; their geometric mean is about 1.
+
+    Args:
+        graph: Where the values are.
+        plan: Placement of that graph.
+        statistics: Of the values and their channels.
+        ranges: What chooses the range of a value that is left as it is.
     """
     found = {}
-    for name in plan.smoothed:
-        channels = statistics.channels.get(name)
-        if channels is None or channels.low is None or channels.high is None:
+    for value, readers in _read(tuple(graph), plan):
+        name = value.name or ""
+        known = statistics.channels.get(name)
+        if name not in plan.smoothed or known is None or known.low is None or known.high is None:
             continue
-        rows = [
-            np.abs(weight.numpy()).max(axis=1)
-            for d in plan.quantized
-            if d.inputs == (name,)
-            and (weight := constant(graph.initializers.get(d.weight or ""))) is not None
-        ]
-        activations, weights = np.maximum(-channels.low, channels.high), np.max(rows, axis=0)
-        if activations.shape == weights.shape:  # not so where another node reads other channels
-            found[name] = _factors(activations, weights)
+        group = _Group.of(readers, plan, known)
+        if group is None:
+            continue
+        each, tensor = group.factors(), statistics.tensor(name)
+        if name in plan.rescaled:
+            plain = ranges.range(tensor, symmetric=name in plan.symmetric)
+            before = group.noise(np.ones_like(known.mean), plain)
+            if group.noise(each, extremes(tensor, known, each)) >= WORTH * before:
+                continue
+        found[name] = each
     return found
 
 
-def _factors(activations: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    is_alive = (activations > 0) & (weights > 0)
-    if not is_alive.any():
-        return np.ones(len(activations), np.float32)
-    x, w = (np.where(is_alive, a, 1.0).astype(np.float64) for a in (activations, weights))
-    logarithm = (1 - ALPHA) * np.log(w) - ALPHA * np.log(x)
-    logarithm -= logarithm[is_alive].mean()
-    wide = np.clip(np.exp(logarithm), SMALLEST, LARGEST)
-    found: NDArray[np.float32] = np.where(is_alive, wide, 1.0).astype(ml_dtypes.bfloat16)
-    return found.astype(np.float32)
+def extremes(
+    tensor: TensorStatistics, channels: ChannelStatistics, factors: NDArray[np.float32]
+) -> tuple[float, float]:
+    """The range of a value whose channels are multiplied.
 
-
-def extremes(channels: ChannelStatistics, factors: NDArray[np.float32]) -> tuple[float, float]:
-    """The exact range of a smoothed value."""
+    Of channels that a sample tells, it is wider than that, but not than the whole value allows.
+    """
     assert channels.low is not None  # there would be no factors
     assert channels.high is not None
-    low, high = (channels.low * factors).min(), (channels.high * factors).max()
-    return min(float(low), 0.0), max(float(high), 0.0)
+    low, high = channels.low, channels.high
+    if not channels.is_exact:
+        low = np.maximum(low * UNSEEN, min(tensor.low, 0.0))
+        high = np.minimum(high * UNSEEN, max(tensor.high, 0.0))
+    return min(float((low * factors).min()), 0.0), max(float((high * factors).max()), 0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Group:
+    """The products that read one value.
+
+    Attributes:
+        weights: Each of them with its weight and the axis of its outputs.
+        spec: How weights are stored.
+        size: Largest |x| of each channel.
+        power: Mean square of each channel.
+        is_symmetric: Whether the zero point of the value must be 0.
+    """
+
+    weights: tuple[tuple[ir.Node, NDArray[np.float32], int | None], ...]
+    spec: QuantSpec
+    size: NDArray[np.float64]
+    power: NDArray[np.float64]
+    is_symmetric: bool
+
+    @classmethod
+    def of(cls, readers: Sequence[ir.Node], plan: Plan, known: ChannelStatistics) -> _Group | None:
+        """None where a product reads other channels than were observed."""
+        assert known.low is not None  # the caller looked
+        assert known.high is not None
+        decisions = {d.site: d for d in plan.quantized}
+        arrays = [_weight(node) for node in readers]
+        if any(
+            input_channels(*each) != len(known.mean) for each in zip(readers, arrays, strict=True)
+        ):
+            return None
+        spread = (known.high.astype(np.float64) - known.low) / DEVIATIONS
+        return cls(
+            weights=tuple(
+                (node, array, decisions[node.name or ""].weight_axis)
+                for node, array in zip(readers, arrays, strict=True)
+            ),
+            spec=plan.weight,
+            size=np.maximum(-known.low, known.high).astype(np.float64),
+            power=np.square(known.mean.astype(np.float64)) + np.square(spread),
+            is_symmetric=decisions[readers[0].name or ""].data in plan.symmetric,
+        )
+
+    def factors(self) -> NDArray[np.float32]:
+        """1 / s."""
+        sizes = [
+            np.abs(by_output(node, array)).max(axis=(1, 3)).ravel()
+            for node, array, _ in self.weights
+        ]
+        largest = np.max(sizes, axis=0)
+        is_alive = (self.size > 0) & (largest > 0)
+        if not is_alive.any():
+            return np.ones(len(self.size), np.float32)
+        x, w = (np.where(is_alive, a, 1.0).astype(np.float64) for a in (self.size, largest))
+        logarithm = (1 - STRENGTH) * np.log(w) - STRENGTH * np.log(x)
+        logarithm -= logarithm[is_alive].mean()
+        wide = np.clip(np.exp(logarithm), SMALLEST, LARGEST)
+        found: NDArray[np.float32] = np.where(is_alive, wide, 1.0).astype(ml_dtypes.bfloat16)
+        return found.astype(np.float32)
+
+    def noise(self, factors: NDArray[np.float32], extremes: tuple[float, float]) -> float:
+        """Noise power of all outputs at one place, from rounding the value and the weights.
+
+        A rounding in steps of d makes d**2 / 12; that of the value is multiplied by weights, that
+        of weights by the value.
+        """
+        low, high = extremes
+        is_half = self.is_symmetric and low < 0
+        width = max(-low, high) if is_half else high - low
+        step = width / (HALF if is_half else WHOLE)
+        power = self.power * np.square(factors, dtype=np.float64)
+        noise = 0.0
+        for node, array, axis in self.weights:
+            weight = divided(node, array, factors)
+            laid = by_output(node, weight)
+            groups, outputs, inputs, positions = laid.shape
+            steps = weight_numbers(weight, self.spec, axis).scale.astype(np.float64)
+            steps = np.broadcast_to(np.square(steps), groups * outputs).reshape(groups, outputs)
+            noise += step**2 * float(np.square(laid).sum(dtype=np.float64))
+            rows = power.reshape(groups, inputs).sum(axis=1)
+            noise += positions * float((steps.sum(axis=1) * rows).sum())
+        return noise / 12
 
 
 def multiplied(graph: ir.Graph, value: ir.Value, factors: NDArray[np.float32]) -> ir.Value:

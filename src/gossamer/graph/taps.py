@@ -10,8 +10,9 @@ Large activations never leave the runtime. Of each tapped value come out, in eve
 
 A small value comes out `whole`, and so do all values of a small model: there the nodes of a tap
 would cost more than the value itself. What is a curve of a tapped value (`curves`) needs no tap.
-Means of channels are read off the sample; a value of which extremes of channels are wanted, or
-whose sizes are open, has nodes of its own: `mean` and, where wanted, `low` and `high`. Of the
+Means and extremes of channels are read off the sample. A value of which exact extremes of channels
+are wanted, or whose sizes are open, has nodes of its own: `mean` and, where wanted, `low` and
+`high`. Of the
 model's own outputs come only sums: NaN from anywhere mostly ends there, while extremes and samples
 can miss it.
 
@@ -53,7 +54,9 @@ class Wanted:
         values: Names of float32 activations in the main graph of which a range is wanted.
         means: Those of which the mean of each channel is wanted, and the axis of the channels; one
             of unknown rank goes without.
-        extremes: Those of `means` of which the extremes of each channel are wanted too.
+        extremes: Those of `means` of which the extremes of each channel are wanted too. They are
+            exact where channels are the last axis, as of tokens, whose outliers are few and huge;
+            else those of a sample.
     """
 
     values: Sequence[str]
@@ -152,8 +155,9 @@ def tap(model: ir.Model, wanted: Wanted, samples: int, dimensions: Mapping[str, 
         value: found
         for root in tapped.values()
         for value in itertools.chain(*root.images.values())
-        if value in by_channel and value.name not in wanted.extremes
-        if (found := root.means(value, by_channel[value])) is not None
+        if value in by_channel and not _has_taps(value, by_channel[value], wanted)
+        if (found := root.means(value, by_channel[value], extremes=value.name in wanted.extremes))
+        is not None
     }
 
     writer = _Writer(graph, sum(not whole for whole in is_whole.values()))
@@ -182,6 +186,11 @@ def tap(model: ir.Model, wanted: Wanted, samples: int, dimensions: Mapping[str, 
     checks = {v.name or "": _check(writer, v) for v in ends}
     writer.append_reversed()
     return Taps(values=tuple(values), channels=tuple(channels), checks=checks)
+
+
+def _has_taps(value: ir.Value, axis: int, wanted: Wanted) -> bool:
+    """Whether its channels are told exactly, by nodes of their own."""
+    return value.name in wanted.extremes and axis == len(value.shape or ()) - 1
 
 
 def _image(curve: str, values: Sequence[ir.Value], means: Mapping[ir.Value, Means]) -> Image:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gossamer.errors import PlanError
 from gossamer.graph.bias import bias, mean_error
+from gossamer.graph.layout import divided
 from gossamer.graph.match import constant
 from gossamer.plan import Decision
 from gossamer.quant import QParams, QuantSpec, qparams
@@ -23,8 +24,8 @@ def quantize_weight(
     array: NDArray[np.generic], spec: QuantSpec, axis: int | None
 ) -> tuple[NDArray[np.generic], QParams]:
     """Stored values and numbers of a weight; one scale for each index of `axis`."""
-    numbers = _numbers(array, spec, axis)
-    return numbers.quantize(array, spec), numbers
+    found = weight_numbers(array, spec, axis)
+    return found.quantize(array, spec), found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +63,9 @@ def write_weight(
     weight, array = _constant(graph, decision.weight)
     base, mean, x = weight.name or "", data.mean, data.numbers
     if data.factors is not None:
-        array, base = array.astype(np.float32) / data.factors[:, None], f"{base}_divided"
+        array, base = divided(node, array, data.factors), f"{base}_divided"
         mean = mean * data.factors if mean is not None else None
-    numbers = _numbers(array, spec, decision.weight_axis)
+    numbers = weight_numbers(array, spec, decision.weight_axis)
     if decision.bias is not None and x is not None:
         fitting = _fit_bias(numbers, _constant(graph, decision.bias)[1], x)
         if fitting is not numbers:
@@ -103,7 +104,8 @@ def _correct_bias(
     return replace(decision, bias=stored, nonzero_bias=False)
 
 
-def _numbers(array: NDArray[np.generic], spec: QuantSpec, axis: int | None) -> QParams:
+def weight_numbers(array: NDArray[np.generic], spec: QuantSpec, axis: int | None) -> QParams:
+    """Scale and zero point of a weight; one of each for each index of `axis`."""
     each = axis if spec.granularity == "per-channel" else None
     rest = None if each is None else tuple(i for i in range(array.ndim) if i != each)
     low, high = array.min(axis=rest), array.max(axis=rest)

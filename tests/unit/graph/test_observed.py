@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gossamer.graph import taps
 from gossamer.graph.calibrate import collect
 from gossamer.graph.curves import CURVES
-from gossamer.graph.observed import SampledMeans
+from gossamer.graph.observed import SampledChannels
 from gossamer.graph.observers.percentile import Percentile
 
 SWISH = """<ir_version: 8, opset_import: ["": 18]>
@@ -32,12 +32,13 @@ small = st.integers(1, 40)
     step=small,
     runs=st.lists(st.lists(st.tuples(st.integers(0, 3), small), min_size=1, max_size=4)),
 )
-def test_means_are_those_of_the_sampled_elements_of_each_channel(
+def test_means_and_extremes_are_those_of_the_sampled_elements_of_each_channel(
     channels: int, inner: int, step: int, runs: list[list[tuple[int, int]]]
 ) -> None:
     random = np.random.default_rng(0)
-    means = SampledMeans(value="x", channels=channels, inner=inner, step=step)
+    means = SampledChannels(value="x", channels=channels, inner=inner, extremes=True, step=step)
     sums, elements = np.zeros(channels), np.zeros(channels)
+    lows, highs = np.full(channels, np.inf, np.float32), np.full(channels, -np.inf, np.float32)
 
     for some in runs:
         values = [random.normal(size=channels * inner * outer) for outer, _ in some]
@@ -47,12 +48,16 @@ def test_means_are_those_of_the_sampled_elements_of_each_channel(
             for k in range(start, len(x), step):
                 sums[k // inner % channels] += x[k]
                 elements[k // inner % channels] += 1
+                lows[k // inner % channels] = min(lows[k // inner % channels], x[k])
+                highs[k // inner % channels] = max(highs[k // inner % channels], x[k])
 
     found = means.arrays()
     assert bool(found) == bool(elements.any())
     if found:
         wanted = np.divide(sums, elements, out=np.zeros(channels), where=elements > 0)
         assert np.allclose(found["mean.x"], wanted, atol=1e-5)
+        assert np.array_equal(found["low.x"], np.where(elements > 0, lows, 0))
+        assert np.array_equal(found["high.x"], np.where(elements > 0, highs, 0))
 
 
 @pytest.mark.parametrize("name", ["itself", "Sigmoid", "Silu"])

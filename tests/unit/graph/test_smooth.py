@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.place import Wish, place
 from gossamer.graph.smooth import extremes, factors
 from zoo.placed import OPENVINO, agreement, feed, graph, observed, quantized, residual, run, sqnr
@@ -59,7 +60,7 @@ def test_a_value_whose_channels_were_not_observed_gets_no_mul() -> None:
     model = normalised()
     plan = place(model, OPENVINO, Wish())
     found = observed(model, plan.values, feed(model))
-    assert factors(model.graph, plan, replace(found, channels={})) == {}
+    assert factors(model.graph, plan, replace(found, channels={}), MinMax()) == {}
 
 
 SIZES = st.one_of(st.just(0.0), st.floats(2**-20, 2**20, width=32))
@@ -80,11 +81,11 @@ def test_factors_are_bfloat16_and_keep_the_product(
     assert plan.smoothed == ("a",)
     data = {"x": np.stack([activations, activations / 2])[None]}
     found = observed(model, plan.values, data)
-    each = factors(model.graph, plan, found)["a"]
+    each = factors(model.graph, plan, found, MinMax())["a"]
     assert np.array_equal(each, each.astype(ml_dtypes.bfloat16).astype(np.float32))
     assert np.all(each[(activations == 0) | (weights == 0)] == 1)
     assert each.min() >= 0.99e-3
     assert each.max() <= 1.01e3
-    low, high = extremes(found.channels["a"], each)
+    low, high = extremes(found.tensors["a"], found.channels["a"], each)
     assert low == 0
     assert high == (activations * each).max(initial=0)

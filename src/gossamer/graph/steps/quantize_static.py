@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.graph import qdq
 from gossamer.graph.observers.min_max import MinMax
+from gossamer.graph.passes.repeated_relu import repeated_relu
 from gossamer.graph.place import Wish, place
 from gossamer.graph.refuse import Refusal
 from gossamer.graph.select import kept_float
@@ -31,8 +32,8 @@ SYMMETRIC = QuantSpec(dtype="s8", symmetric=True)
 class QuantizeStatic(GraphStep):
     """int8 weights and activations with ranges fixed by calibration.
 
-    Biases take back the mean error of rounded weights (`gossamer.graph.bias`); where it costs the
-    target nothing, activations are smoothed (`gossamer.graph.smooth`).
+    Biases take back the mean error of rounded weights (`gossamer.graph.bias`); where it costs
+    nothing, activations are smoothed (`gossamer.graph.smooth`).
 
     Attributes:
         ranges: Rule that chooses activation ranges from the calibration statistics.
@@ -55,12 +56,16 @@ class QuantizeStatic(GraphStep):
         plan = place(model, context.target, wish)
         statistics = context.statistics(plan.values)
         plan = _calibrated(model, plan, context, wish, statistics)
-        smoothing = factors(model.graph, plan, statistics)
-        plan = replace(plan, smoothed=tuple(smoothing))
+        smoothing = factors(model.graph, plan, statistics, self.ranges)
+        plan = replace(
+            plan,
+            smoothed=tuple(smoothing),
+            rescaled=tuple(v for v in plan.rescaled if v in smoothing),
+        )
         context.record(plan)
         numbers = parameters(plan, statistics, self.ranges, smoothing)
         means = {name: channels.mean for name, channels in statistics.channels.items()}
-        return qdq.write(model, plan, numbers, smoothing, means)
+        return repeated_relu(qdq.write(model, plan, numbers, smoothing, means))
 
 
 def parameters(
@@ -87,7 +92,10 @@ def parameters(
         for v, spec in specs.items()
         if v not in smoothing
     }
-    found |= {v: extremes(statistics.channels[v], each) for v, each in smoothing.items()}
+    found |= {
+        v: extremes(statistics.tensor(v), statistics.channels[v], each)
+        for v, each in smoothing.items()
+    }
     for group in _joined(plan):
         low = min(found[v][0] for v in group)
         high = max(found[v][1] for v in group)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from gossamer.measure.environment import usable_cpus
+from gossamer.memory import peak_rss
 
 TIMEOUT = 600
 MEMORY_SHARE = 0.8  # of what is free now: a peer that needs more fails, and nobody else suffers
@@ -99,10 +100,8 @@ def ort_calibration(method: str, request: Request) -> None:
     calibrator.collect_data(_reader(request))
     calibrator.compute_data()
     seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    (request.out / "calibration.json").write_text(
-        json.dumps({"seconds": round(seconds, 3), "rss_bytes": peak}), encoding="utf-8"
-    )
+    told = {"seconds": round(seconds, 3), "rss_bytes": peak_rss()}
+    (request.out / "calibration.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 PEERS: dict[str, Callable[[Request], None]] = {

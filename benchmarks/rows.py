@@ -151,7 +151,9 @@ def _judge_rows(case: Case, place: Place, name: str, count: int, form: str = "")
     if not out.exists():
         command = [sys.executable, str(place.real / "score.py"), str(case.judge)]
         command += ["--calibration", str(out), "--limit", str(count)]
-        if case.judge == case.model:  # a Hugging Face folder: the judge needs its export
+        if not case.source(place.real).endswith(
+            ".onnx"
+        ):  # a Hugging Face folder: the judge needs its export
             command += ["--model", str(_float_model(case, place)[1])]
         subprocess.run(command, check=True)
     return out

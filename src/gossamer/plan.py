@@ -75,9 +75,8 @@ class Plan:
         decisions: One for each site, in topological order.
         shared: Groups of values that must share one scale (Concat members and its output).
         symmetric: Names of activation values whose zero point must be 0.
-        smoothed: Names of activation values whose channels come multiplied by smoothing factors,
-            by a Mul in front of the Q.
-        rescaled: Those of them that what makes them multiplies, without a Mul.
+        smoothed: Names of activation values whose channels come to the Q multiplied by factors.
+        rescaled: Those of them that come so from what makes them; the others get a Mul.
     """
 
     target: str

@@ -94,6 +94,13 @@ def _read(path: Path) -> dict[str, Any]:
     for name in FILES:
         if name in record["data"]:
             _check(record["data"][name], FILE, f"data, {name} of {path}")
+    exclude = record["calibration"].setdefault("exclude", {})
+    named = map(str, record["calibration"]["targets"])
+    _check(
+        exclude,
+        {t: list for t in named if not isinstance(exclude, dict) or t in exclude},
+        f"exclude under calibration of {path}",
+    )
     return record
 
 
@@ -134,10 +141,9 @@ def _calibrated(
             length=int(asked["length"]),
         )
     )
-    exclude = made.get("exclude", {})
     return calibrate(
         model,
-        {name: tuple(exclude.get(name, ())) for name in made["targets"]},
+        {name: tuple(made["exclude"].get(name, ())) for name in map(str, made["targets"])},
         data.calibration,
         cpu=str(made["cpu"]),
         threads=int(made["threads"]),

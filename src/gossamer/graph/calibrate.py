@@ -225,7 +225,12 @@ def _tensors(found: taps.Taps, arrays: Mapping[str, Any]) -> Iterator[tuple[str,
 def _channels(
     found: taps.Taps, arrays: Mapping[str, Any]
 ) -> Iterator[tuple[str, ChannelStatistics]]:
-    names = {m.value: False for tap in found.values for image in tap.images for m in image.means}
+    names = {
+        means.value: tap.step == 1
+        for tap in found.values
+        for image in tap.images
+        for means in image.means
+    }
     names |= {tap.value: True for tap in found.channels}
     for name, is_exact in names.items():
         parts = {p: arrays[f"{p}.{name}"] for p in CHANNELS if f"{p}.{name}" in arrays}

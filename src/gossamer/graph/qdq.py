@@ -92,6 +92,8 @@ def _fold(
     """The values whose makers took the factors in."""
     wanted = {v: makers(values[v], frozenset(plan.values)) for v in factors if v in plan.rescaled}
     for name, parts in wanted.items():
+        if not parts:
+            raise _foreign(f"a node in front of {name!r} that takes factors in", "another one")
         fold(graph, parts, factors[name])
     return frozenset(wanted)
 

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from gossamer.graph.layout import CHANNEL_AXES
 from gossamer.graph.match import constant, sole_consumer
 from gossamer.graph.weights import constant_input
 
@@ -76,6 +77,11 @@ def channels(parts: tuple[Part, ...]) -> int:
     return shape[parts[0].axis]
 
 
+def axis(parts: tuple[Part, ...]) -> int:
+    """The axis of these channels in the value: 1 behind a Conv, else the last, -1."""
+    return CHANNEL_AXES.get(parts[0].node.op_type, -1)
+
+
 def fold(graph: ir.Graph, parts: tuple[Part, ...], factors: NDArray[np.float32]) -> None:
     """Multiply the slices of `parts` by `factors`, in place, under the same names.
 
@@ -132,7 +138,9 @@ def _attention(node: ir.Node, quantized: frozenset[str]) -> tuple[Part, ...]:
     if values is None or is_cached or not _is_inner(values, quantized):
         return ()
     inner = makers(values, quantized)
-    if not inner or len(node.inputs) <= ATTENTION_BIAS or node.inputs[ATTENTION_BIAS] is None:
+    if not inner or axis(inner) != -1:
+        return ()
+    if len(node.inputs) <= ATTENTION_BIAS or node.inputs[ATTENTION_BIAS] is None:
         return inner
     size = _row(Part(node=node, index=ATTENTION_BIAS, axis=0))
     if size is None or size < channels(inner):

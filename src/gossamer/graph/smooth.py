@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from gossamer.graph.layout import CHANNEL_AXES, by_output, divided, input_channels
 from gossamer.graph.match import constant
-from gossamer.graph.rescale import channels, makers
+from gossamer.graph.rescale import axis, channels, makers
 from gossamer.graph.weights import constant_input, weight_numbers
 from gossamer.plan import Plan
 from gossamer.quant import QuantSpec
@@ -58,8 +58,11 @@ def rescaled(nodes: Sequence[ir.Node], plan: Plan) -> tuple[str, ...]:
         uses = {(use.node, use.idx) for use in value.uses()}
         is_alone = uses == {(node, 0) for node in readers} and not value.is_graph_output()
         if is_alone and value.name not in shared and (parts := makers(value, quantized)):
-            known = {input_channels(node, _weight(node)) for node in readers}
-            found += [value.name or ""] if known == {channels(parts)} else []
+            known = {
+                (CHANNEL_AXES[node.op_type], input_channels(node, _weight(node)))
+                for node in readers
+            }
+            found += [value.name or ""] if known == {(axis(parts), channels(parts))} else []
     return tuple(found)
 
 
@@ -130,7 +133,7 @@ def factors(
             continue
         each, tensor = group.factors(), statistics.tensor(name)
         if name in plan.rescaled:
-            plain = ranges.range(tensor, symmetric=name in plan.symmetric)
+            plain = ranges.range(tensor, symmetric=name in plan.symmetric and tensor.low < 0)
             before = group.noise(np.ones_like(known.mean), plain)
             if group.noise(each, extremes(tensor, known, each)) >= WORTH * before:
                 continue
@@ -139,18 +142,24 @@ def factors(
 
 
 def extremes(
-    tensor: TensorStatistics, channels: ChannelStatistics, factors: NDArray[np.float32]
+    tensor: TensorStatistics, known: ChannelStatistics, factors: NDArray[np.float32]
 ) -> tuple[float, float]:
     """The range of a value whose channels are multiplied.
 
-    Of channels that a sample tells, it is wider than that, but not than the whole value allows.
+    Of channels that a sample tells, it is wider than that, but not than the whole value allows; one
+    that the sample saw nothing of may be as wide as the value.
     """
-    assert channels.low is not None  # there would be no factors
-    assert channels.high is not None
-    low, high = channels.low, channels.high
-    if not channels.is_exact:
-        low = np.maximum(low * UNSEEN, min(tensor.low, 0.0))
-        high = np.minimum(high * UNSEEN, max(tensor.high, 0.0))
+    assert known.low is not None  # there would be no factors
+    assert known.high is not None
+    low, high = known.low, known.high
+    if not known.is_exact:
+        is_silent, lowest, highest = (
+            (low == 0) & (high == 0),
+            min(tensor.low, 0),
+            max(tensor.high, 0),
+        )
+        low = np.where(is_silent, lowest, np.maximum(low * UNSEEN, lowest))
+        high = np.where(is_silent, highest, np.minimum(high * UNSEEN, highest))
     return min(float((low * factors).min()), 0.0), max(float((high * factors).max()), 0.0)
 
 
@@ -162,6 +171,7 @@ class _Group:
         weights: Each of them with its weight and the axis of its outputs.
         spec: How weights are stored.
         size: Largest |x| of each channel.
+        is_exact: Whether all elements told it, so that a channel of size 0 has nothing but 0.
         power: Mean square of each channel.
         is_symmetric: Whether the zero point of the value must be 0.
     """
@@ -169,6 +179,7 @@ class _Group:
     weights: tuple[tuple[ir.Node, NDArray[np.float32], int | None], ...]
     spec: QuantSpec
     size: NDArray[np.float64]
+    is_exact: bool
     power: NDArray[np.float64]
     is_symmetric: bool
 
@@ -191,6 +202,7 @@ class _Group:
             ),
             spec=plan.weight,
             size=np.maximum(-known.low, known.high).astype(np.float64),
+            is_exact=known.is_exact,
             power=np.square(known.mean.astype(np.float64)) + np.square(spread),
             is_symmetric=decisions[readers[0].name or ""].data in plan.symmetric,
         )
@@ -209,26 +221,27 @@ class _Group:
         logarithm = (1 - STRENGTH) * np.log(w) - STRENGTH * np.log(x)
         logarithm -= logarithm[is_alive].mean()
         wide = np.clip(np.exp(logarithm), SMALLEST, LARGEST)
-        found: NDArray[np.float32] = np.where(is_alive, wide, 1.0).astype(ml_dtypes.bfloat16)
+        rest = 1.0 if self.is_exact else min(1.0, float(wide[is_alive].min()))
+        found: NDArray[np.float32] = np.where(is_alive, wide, rest).astype(ml_dtypes.bfloat16)
         return found.astype(np.float32)
 
-    def noise(self, factors: NDArray[np.float32], extremes: tuple[float, float]) -> float:
+    def noise(self, factors: NDArray[np.float32], bounds: tuple[float, float]) -> float:
         """Noise power of all outputs at one place, from rounding the value and the weights.
 
         A rounding in steps of d makes d**2 / 12; that of the value is multiplied by weights, that
         of weights by the value.
         """
-        low, high = extremes
+        low, high = bounds
         is_half = self.is_symmetric and low < 0
         width = max(-low, high) if is_half else high - low
         step = width / (HALF if is_half else WHOLE)
         power = self.power * np.square(factors, dtype=np.float64)
         noise = 0.0
-        for node, array, axis in self.weights:
+        for node, array, outputs_axis in self.weights:
             weight = divided(node, array, factors)
             laid = by_output(node, weight)
             groups, outputs, inputs, positions = laid.shape
-            steps = weight_numbers(weight, self.spec, axis).scale.astype(np.float64)
+            steps = weight_numbers(weight, self.spec, outputs_axis).scale.astype(np.float64)
             steps = np.broadcast_to(np.square(steps), groups * outputs).reshape(groups, outputs)
             noise += step**2 * float(np.square(laid).sum(dtype=np.float64))
             rows = power.reshape(groups, inputs).sum(axis=1)

@@ -12,9 +12,8 @@ A small value comes out `whole`, and so do all values of a small model: there th
 would cost more than the value itself. What is a curve of a tapped value (`curves`) needs no tap.
 Means and extremes of channels are read off the sample. A value of which exact extremes of channels
 are wanted, or whose sizes are open, has nodes of its own: `mean` and, where wanted, `low` and
-`high`. Of the
-model's own outputs come only sums: NaN from anywhere mostly ends there, while extremes and samples
-can miss it.
+`high`. Of the model's own outputs come only sums: NaN from anywhere mostly ends there, while
+extremes and samples can miss it.
 
 ONNX Runtime visits the leaves of a graph from the last node to the first, and runs first what a
 leaf needs. Appended in reverse order, every tap runs right behind the value that it reads, while
@@ -56,7 +55,7 @@ class Wanted:
             of unknown rank goes without.
         extremes: Those of `means` of which the extremes of each channel are wanted too. They are
             exact where channels are the last axis, as of tokens, whose outliers are few and huge;
-            else those of a sample.
+            else those of a sample, where a sample can tell channels apart.
     """
 
     values: Sequence[str]

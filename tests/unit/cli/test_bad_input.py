@@ -250,6 +250,11 @@ def test_bad_input_leaves_a_folder_that_was_to_be_overwritten_as_it_was(
         ("data", {"seed": 0, "length": "long"}, "length (int)"),
         ("data", {"seed": 0, "length": 128, "data": {"path": "data.npz"}}, "sha256 (str)"),
         ("calibration", 3, "threads (int)"),
+        (
+            "calibration",
+            {"targets": ["ort-cpu"], "cpu": "portable", "threads": 1, "exclude": ["conv1"]},
+            "ort-cpu (list) in exclude",
+        ),
         ("recipe", {"target": "ort-cpu", "sede": 1}, "seed"),
     ],
 )

@@ -30,6 +30,7 @@ GONE = {
     "through MaxPool": (f"r = Relu(a)  c = {POOL} (r)", np.uint8(0), 4, 4),
 }
 KEPT = {
+    "two readers": ("r = Relu(a)  c = Concat <axis = 1> (r, r)", np.uint8(0), 8, 8),
     "a zero point above the least": ("c = Relu(a)", np.uint8(3), 4, 8),
     "s8 around 0": ("c = Relu(a)", np.int8(0), 4, 8),
     "a sum": ("r = Relu(a)  c = Add(r, b)", np.uint8(0), 4, 8),

@@ -147,6 +147,17 @@ def test_factors_are_not_taken_in_by(nodes: str) -> None:
         assert "v" not in place(model, target, Wish()).rescaled, name
 
 
+def test_rows_of_an_image_are_no_channels() -> None:
+    """A Conv makes channels along axis 1, a MatMul reads others along the last."""
+    model = graph(
+        """(float[1, 4, 16, 16] x) => (float[1, 16, 16, 640] y) {
+        c = Conv(x, w1)  v = Relu(c)  y = MatMul(v, w2) }""",
+        w1=(16, 4, 1, 1), w2=(16, 640),
+    )  # fmt: skip
+    for target in (ORT, OPENVINO):
+        assert "v" not in place(model, target, Wish()).rescaled
+
+
 def test_a_weight_that_two_products_share_is_left_alone() -> None:
     model = graph(
         """(float[1, 4, 16] x) => (float[1, 4, 8] y, float[1, 4, 16] z) {

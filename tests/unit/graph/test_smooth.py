@@ -5,6 +5,7 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.place import Wish, place
 from gossamer.graph.smooth import extremes, factors
+from gossamer.statistics import ChannelStatistics
+from zoo import statistics
 from zoo.placed import OPENVINO, agreement, feed, graph, observed, quantized, residual, run, sqnr
 
 
@@ -61,6 +64,20 @@ def test_a_value_whose_channels_were_not_observed_gets_no_mul() -> None:
     plan = place(model, OPENVINO, Wish())
     found = observed(model, plan.values, feed(model))
     assert factors(model.graph, plan, replace(found, channels={}), MinMax()) == {}
+
+
+def test_channels_that_a_sample_tells_get_a_wider_range() -> None:
+    """Twice what was seen, the value's range for what was not, and nothing beyond it."""
+    tensor = statistics.observed([np.array([-1, 0, 9], np.float32)])
+    low, high = np.array([-0.5, 0, -0.9], np.float32), np.array([3, 0, 6], np.float32)
+    known = ChannelStatistics(mean=high, low=low, high=high)
+    ones = np.ones(3, np.float32)
+
+    assert extremes(tensor, known, np.array([1, 0, 0], np.float32)) == (-1, 6)
+    assert extremes(tensor, known, np.array([0, 1, 0], np.float32)) == (-1, 9)
+    assert extremes(tensor, known, np.array([0, 0, 2], np.float32)) == (-2, 18)
+    exact = replace(known, is_exact=True)
+    assert extremes(tensor, exact, ones) == pytest.approx((-0.9, 6))
 
 
 SIZES = st.one_of(st.just(0.0), st.floats(2**-20, 2**20, width=32))

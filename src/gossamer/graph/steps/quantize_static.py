@@ -76,8 +76,8 @@ def parameters(
 ) -> dict[str, QParams]:
     """Scale and zero point of every value in the plan.
 
-    Smoothed values keep all that was observed, whatever the rule: a range that cut something off
-    would cut it off every channel.
+    Smoothed values keep what was observed of their channels, whatever the rule: a range that cut
+    something off would cut it off every channel.
 
     Values that must share numbers get the union of their ranges. A value whose zero point must be
     0 is u8 where it is never negative, and symmetric s8 where it is.

@@ -14,9 +14,9 @@ The division is a Mul in front of the Q, on targets where that costs less than n
 otherwise (27 and 10 µs for 128×384 in MiniLM, Zen 4, 2026-11-22).
 
 Elsewhere what makes x takes the division in, if it can (`rescale`), which is free. Then it is done
-where roundings of x and of the weights behind it together make less noise in the outputs, as far as
-ranges and means tell (`_Group.noise`: within 15 % of the truth for what the attentions of MiniLM
-give): channels of Convs seldom differ by so much.
+where roundings of x and of the weights behind it together make half the noise in the outputs, as
+far as ranges and means tell (`_Group.noise`: within 15 % of the truth for what the attentions of
+MiniLM give): channels of Convs seldom differ by so much.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from gossamer.step import RangeRule
 # logits of MiniLM on SST-2, 400 sentences, OpenVINO: 31.6 dB with 0.9 for all values, 28.3 with the
 # strength that makes the least noise for each of them, mostly 1
 STRENGTH = 0.9
-WORTH = 0.9  # of the noise without: what is not below is not worth the change
+WORTH = 0.5  # of the noise without: smaller gains were none (MiniLM) or losses (ConvNeXt)
 UNSEEN = 2.0  # a sample of a channel misses up to half of its range (ResNet-20)
 DEVIATIONS = 8  # standard deviations from the lowest to the highest of a channel, about
 SMALLEST, LARGEST = 1e-3, 1e3
@@ -57,7 +57,14 @@ def rescaled(nodes: Sequence[ir.Node], plan: Plan) -> tuple[str, ...]:
     for value, readers in _read(nodes, plan):
         uses = {(use.node, use.idx) for use in value.uses()}
         is_alone = uses == {(node, 0) for node in readers} and not value.is_graph_output()
-        if is_alone and value.name not in shared and (parts := makers(value, quantized)):
+        # of one number in each sample, as behind a pooling, calibration knows no channel's range
+        is_known = value.shape is not None and len(value.shape) >= TOKENS
+        if (
+            is_alone
+            and is_known
+            and value.name not in shared
+            and (parts := makers(value, quantized))
+        ):
             known = {
                 (CHANNEL_AXES[node.op_type], input_channels(node, _weight(node)))
                 for node in readers

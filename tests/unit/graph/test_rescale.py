@@ -147,6 +147,11 @@ def test_factors_are_not_taken_in_by(nodes: str) -> None:
         assert "v" not in place(model, target, Wish()).rescaled, name
 
 
+def test_a_value_with_one_number_of_each_channel_stays_as_it_is() -> None:
+    for target in (ORT, OPENVINO):
+        assert place(perceptron(), target, Wish()).rescaled == ()
+
+
 def test_rows_of_an_image_are_no_channels() -> None:
     """A Conv makes channels along axis 1, a MatMul reads others along the last."""
     model = graph(

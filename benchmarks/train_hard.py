@@ -39,7 +39,7 @@ LONGEST = 540  # seconds of training
 
 def place(name: str) -> Path:
     """Where the file or folder of a hard model lies once it was made."""
-    return HARD / {"minilm": "minilm"}.get(name, f"{name}.onnx")
+    return HARD / (name if name == "minilm" else f"{name}.onnx")  # a Hugging Face folder
 
 
 def made(name: str, real: Path = REAL) -> Path:

@@ -47,8 +47,9 @@ def explain(
         if result.winner is not None:
             yield from _candidate(result.winner)
         return
+    from gossamer.measure.environment import named_level
     from gossamer.run import plan
-    from gossamer.search.prepare import installed_targets, named_level, selected
+    from gossamer.search.prepare import installed_targets, selected
     from gossamer.sources import find
 
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:

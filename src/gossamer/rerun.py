@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from gossamer import plugins, store
 from gossamer.errors import DataError, OutputError, RecipeError
+from gossamer.measure.environment import named_level
 from gossamer.progress import Silent
 from gossamer.recipe import Recipe
 from gossamer.report.publish import digest
@@ -53,6 +55,7 @@ def rerun(
     """
     record, out, watcher = _read(Path(recipe)), Path(out), progress or Silent()
     parsed = Recipe.parse(record["recipe"])
+    parsed = dataclasses.replace(parsed, cpu=named_level(parsed.cpu))
     store.check_writable(out)
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"an empty or absent folder {out}", "a folder with files")
@@ -145,7 +148,7 @@ def _calibrated(
         model,
         {name: tuple(made["exclude"].get(name, ())) for name in map(str, made["targets"])},
         data.calibration,
-        cpu=str(made["cpu"]),
+        cpu=named_level(str(made["cpu"])),
         threads=int(made["threads"]),
         seed=recipe.seed,
         progress=progress,

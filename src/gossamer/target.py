@@ -112,6 +112,6 @@ class TargetSpec:
         """
         levels = dict(self.cpus)
         if cpu not in levels:
-            error = unknown(f"a CPU level of {self.name}", cpu, tuple(levels))
+            error = unknown(f"a CPU level of {self.name}", cpu, (*levels, "native"))
             raise TargetError(error.needed, error.received, error.hint)
         return levels[cpu]

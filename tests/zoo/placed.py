@@ -17,11 +17,13 @@ from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.place import Wish, place
 from gossamer.graph.smooth import factors
 from gossamer.graph.steps.quantize_static import parameters
+from gossamer.measure.environment import cpu_level
 from gossamer.plan import Decision, Plan
 from gossamer.statistics import ChannelStatistics, Statistics, TensorStatistics
 from gossamer.target import TargetSpec
 
 Feed = dict[str, NDArray[np.generic]]
+CPU = cpu_level()  # of the machine that runs the tests
 ORT: TargetSpec = plugins.load("targets", "ort-cpu")
 OPENVINO: TargetSpec = plugins.load("targets", "openvino-cpu")
 
@@ -138,8 +140,8 @@ def run(
 def quantized(
     model: ir.Model, target: TargetSpec = ORT, wish: Wish | None = None, data: Feed | None = None
 ) -> tuple[ir.Model, Plan]:
-    """A copy of `model` with Q/DQ, and its plan; 8-bit weights unless `wish` says otherwise."""
-    plan = place(model, target, wish or Wish(cpu="native"))
+    """A copy of `model` with Q/DQ, and its plan; right on this CPU unless `wish` says otherwise."""
+    plan = place(model, target, wish or Wish(cpu=CPU))
     statistics = observed(model, plan.values, data or feed(model))
     copy = ir.from_proto(ir.to_proto(model))
     smoothing = factors(copy.graph, plan, statistics, MinMax())

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from gossamer.graph.layout import CHANNEL_AXES
+from gossamer.graph.layout import CHANNEL_AXES, by_output, input_channels
 from gossamer.graph.match import sole_consumer
 
 
@@ -50,15 +50,9 @@ def mean_error(
         error: Its weight minus what is stored of it.
         mean: Of each input channel of what the weight is multiplied with.
     """
-    if node.op_type == "Conv":
-        groups = node.attributes.get_int("group", 1)
-        if error.shape[1] * groups != len(mean):
-            return None
-        each = error.reshape(groups, len(error) // groups, error.shape[1], -1).sum(axis=3)
-        found = np.einsum("gmc,gc->gm", each, mean.reshape(groups, -1), dtype=np.float64)
-        return np.asarray(found.ravel(), np.float32)
-    if node.attributes.get_int("transB", 0):
-        error = error.T
-    if error.ndim != 2 or len(error) != len(mean):
+    is_matrix = node.op_type == "Conv" or error.ndim == 2
+    if not is_matrix or input_channels(node, error) != len(mean):
         return None
-    return np.asarray(mean.astype(np.float64) @ error, np.float32)
+    each = by_output(node, error).sum(axis=3)
+    found = np.einsum("gmc,gc->gm", each, mean.reshape(len(each), -1), dtype=np.float64)
+    return np.asarray(found.ravel(), np.float32)

@@ -49,7 +49,7 @@ def write(
     graph, smoothing = model.graph, factors or {}
     nodes = {node.name: node for node in graph}
     values = _values(graph)
-    folded = _fold(graph, plan, values, smoothing)
+    _fold(graph, plan, values, smoothing)
     made = {v for d in plan.quantized for v in d.outputs}
     readers = {
         (member, value)
@@ -62,22 +62,17 @@ def write(
             raise _foreign(f"a node named {decision.site!r}", "a graph without it")
         if decision.weight is not None:
             source = decision.inputs[0] if decision.inputs else ""
-            data = Data(
-                numbers=params.get(source),
-                factors=smoothing.get(source),
-                mean=(means or {}).get(decision.data or ""),
-            )
+            mean = (means or {}).get(decision.data or "")
+            data = Data(numbers=params.get(source), factors=smoothing.get(source), mean=mean)
             write_weight(graph, nodes[decision.site], decision, plan.weight, data)
         for name in decision.apart:
             nodes[name].op_type = "Sum"
     for name in plan.values:
         if name not in values or name not in params:
             raise _foreign(f"a value {name!r} with a range", "none of that name")
-        factor = None if name in folded else smoothing.get(name)
+        factor = None if name in plan.rescaled else smoothing.get(name)
         pair = _Pair.of(graph, values[name], params[name], factor)
-        pair.write(
-            everybody=name in made, readers={member for member, value in readers if value == name}
-        )
+        pair.write(everybody=name in made, readers={node for node, v in readers if v == name})
     graph.sort()
     passes.NameFixPass()(model)
     return model
@@ -88,14 +83,13 @@ def _fold(
     plan: Plan,
     values: Mapping[str, ir.Value],
     factors: Mapping[str, NDArray[np.float32]],
-) -> frozenset[str]:
-    """The values whose makers took the factors in."""
+) -> None:
+    """Let what makes the rescaled values take their factors in."""
     wanted = {v: makers(values[v], frozenset(plan.values)) for v in factors if v in plan.rescaled}
     for name, parts in wanted.items():
         if not parts:
             raise _foreign(f"a node in front of {name!r} that takes factors in", "another one")
         fold(graph, parts, factors[name])
-    return frozenset(wanted)
 
 
 def _foreign(needed: str, received: str) -> PlanError:

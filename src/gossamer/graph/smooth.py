@@ -160,11 +160,8 @@ def extremes(
     assert known.high is not None
     low, high = known.low, known.high
     if not known.is_exact:
-        is_silent, lowest, highest = (
-            (low == 0) & (high == 0),
-            min(tensor.low, 0),
-            max(tensor.high, 0),
-        )
+        is_silent = (low == 0) & (high == 0)
+        lowest, highest = min(tensor.low, 0.0), max(tensor.high, 0.0)
         low = np.where(is_silent, lowest, np.maximum(low * UNSEEN, lowest))
         high = np.where(is_silent, highest, np.minimum(high * UNSEEN, highest))
     return min(float((low * factors).min()), 0.0), max(float((high * factors).max()), 0.0)

@@ -71,6 +71,11 @@ def cpu_level(flags: tuple[str, ...] | None = None) -> str:
     return "portable"
 
 
+def named_level(cpu: str) -> str:
+    """The CPU level that `cpu` stands for: `native` is this machine's own, which may lack VNNI."""
+    return cpu_level() if cpu == "native" else cpu
+
+
 def cpu_name(root: Path = ROOT) -> str:
     """The processor's model name."""
     fields = _cpuinfo(root)

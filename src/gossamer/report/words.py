@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 NOTHING = "\u2013"  # an en dash
 TIMES = "\u00d7"
-CPU_MEANING = {
-    "portable": "every CPU of the architecture it was built for",
-    "native": "CPUs with the instruction sets of the machine it was built on, and no other",
-}
 
 
 def milliseconds(value: float | None) -> str:
@@ -286,7 +282,9 @@ def place(result: Result) -> str:
 def cpu_words(candidate: Candidate) -> str:
     """On which CPUs the files give right answers."""
     level = str(candidate.recipe.get("cpu") or "portable")
-    meaning = CPU_MEANING.get(level, f"CPUs that have {printable(level, '')} or more")
+    meaning = f"CPUs that have {printable(level, '')} or more"
+    if level == "portable":
+        meaning = "every CPU of the architecture it was built for"
     return f"{printable(level, '')}: {meaning}"
 
 

@@ -18,7 +18,7 @@ from gossamer.errors import (
     RecipeError,
     TargetError,
 )
-from gossamer.measure.environment import cpu_level, environment, physical_cores
+from gossamer.measure.environment import environment, named_level, physical_cores
 from gossamer.measure.isolate import Isolated
 from gossamer.search.goal import MaxDrop, parse_seconds
 from gossamer.search.ladder import Exclude, Rung, baseline, ladder
@@ -168,11 +168,6 @@ def check(prepared: Prepared) -> None:
     except MeasureError as error:
         raise DataError(error.needed, error.received, error.hint) from error
     prepared.task.row(outputs, label, outputs if prepared.task.needs_reference else None)
-
-
-def named_level(cpu: str) -> str:
-    """The CPU level that `cpu` stands for: `native` is this machine's own, which may lack VNNI."""
-    return cpu_level() if cpu == "native" else cpu
 
 
 def installed_targets(wanted: Sequence[str], cpu: str) -> tuple[str, ...]:

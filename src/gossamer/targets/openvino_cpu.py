@@ -65,7 +65,7 @@ OPENVINO_CPU = TargetSpec(
     cpus=(
         *(("portable", "s16"), ("avx2", "s16"), ("avx512", "s16")),
         *(("neon", "s16"), ("dotprod", "s16")),  # not proven on ARM
-        *(("vnni", "s32"), ("amx", "s32"), ("native", "s32")),
+        *(("vnni", "s32"), ("amx", "s32")),
     ),
     evidence=(
         "A pair above Slice and Pad serves all readers (ResNet-20: 9 %). An int8 Conv whose bias "

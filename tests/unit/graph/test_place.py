@@ -8,7 +8,7 @@ from gossamer.graph.place import Wish, place
 from gossamer.plan import Reason
 from zoo.placed import OPENVINO, ORT, block, conv_relu_conv, decision, graph, residual
 
-WISH = Wish(cpu="native")
+WISH = Wish(cpu="vnni")
 
 
 def test_a_conv_absorbs_the_relu_behind_it_and_writes_int8() -> None:
@@ -145,13 +145,13 @@ def test_who_runs_the_graph_is_a_reader_of_its_outputs() -> None:
 
 
 def test_an_excluded_site_says_why() -> None:
-    wish = Wish(cpu="native", exclude={"conv0": (Reason.REVERTED_ACCURACY, "it costs 2 %")})
+    wish = Wish(cpu="vnni", exclude={"conv0": (Reason.REVERTED_ACCURACY, "it costs 2 %")})
     found = decision(place(conv_relu_conv(), ORT, wish), "conv0")
     assert (found.reason, found.detail) == (Reason.REVERTED_ACCURACY, "it costs 2 %")
 
 
 def test_a_kernel_does_not_absorb_what_stays_in_float() -> None:
-    wish = Wish(cpu="native", exclude={"relu1": (Reason.EXCLUDED, "asked for")})
+    wish = Wish(cpu="vnni", exclude={"relu1": (Reason.EXCLUDED, "asked for")})
     before, after = (decision(place(conv_relu_conv(), ORT, w), "conv0") for w in (WISH, wish))
     assert before.fused == ("relu1",)
     assert after.fused == ()

@@ -14,10 +14,22 @@ from numpy.typing import NDArray
 
 from gossamer.graph.layout import CHANNEL_AXES, by_output, divided, input_channels
 from gossamer.graph.match import constant
+from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.place import Wish, place
 from gossamer.graph.rescale import channels, fold, makers
+from gossamer.graph.smooth import factors
 from gossamer.graph.weights import constant_input
-from zoo.placed import OPENVINO, ORT, agreement, conv_relu_conv, feed, graph, quantized, residual
+from zoo.placed import (
+    OPENVINO,
+    ORT,
+    agreement,
+    conv_relu_conv,
+    feed,
+    graph,
+    observed,
+    quantized,
+    residual,
+)
 from zoo.placed import run as run_model
 
 CONV = "Conv <pads = [1, 1, 1, 1]>"
@@ -97,16 +109,16 @@ def test_the_model_computes_the_same(build: Callable[[], ir.Model], sizes: Weigh
     value = value_of(model)
     before = run_model(ir.to_proto(shown(model)), data)["v"]
     parts = makers(value, frozenset())
-    factors = sizes[: channels(parts)]
+    each = sizes[: channels(parts)]
 
-    fold(model.graph, parts, factors)
+    fold(model.graph, parts, each)
     for use in tuple(value.uses()):
         weight = constant(use.node.inputs[1])
         assert weight is not None
         array = weight.numpy().astype(np.float32)
-        assert input_channels(use.node, array) == len(factors)
+        assert input_channels(use.node, array) == len(each)
         fresh = constant_input(
-            model.graph, f"{use.node.name}_divided", divided(use.node, array, factors)
+            model.graph, f"{use.node.name}_divided", divided(use.node, array, each)
         )
         use.node.replace_input_with(1, fresh)
 
@@ -117,7 +129,7 @@ def test_the_model_computes_the_same(build: Callable[[], ir.Model], sizes: Weigh
     shape = [1] * before.ndim
     shape[axis] = -1
     after = run_model(ir.to_proto(shown(model)), data)["v"]
-    np.testing.assert_allclose(after, before * factors.reshape(shape), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(after, before * each.reshape(shape), rtol=1e-3, atol=1e-4)
 
 
 def shown(model: ir.Model) -> ir.Model:
@@ -188,6 +200,14 @@ def test_planted_outliers_between_convs_cost_nothing(target) -> None:
     assert plan.rescaled == ("r",)
     assert [n.op_type for n in written.graph].count("Mul") == 0
     assert agreement(planted, written) > agreement(plain, quantized(plain, target)[0]) - 1
+
+
+@pytest.mark.parametrize("target", [ORT, OPENVINO], ids=lambda t: t.name)
+def test_channels_of_about_one_size_are_left_as_they_are(target) -> None:
+    model = conv_relu_conv()
+    plan = place(model, target, Wish())
+    assert plan.rescaled == ("r",)
+    assert factors(model.graph, plan, observed(model, plan.values, feed(model)), MinMax()) == {}
 
 
 def constant_of(value: ir.Value) -> Weights:

@@ -122,7 +122,7 @@ def test_steps_leave_in_float_what_the_recipe_excludes(
     plans: list[Plan] = []
     context = GraphContext(
         target=ORT,
-        cpu="native",
+        cpu="vnni",
         statistics=lambda values: observed(block(), tuple(values), feed(block())),
         record=plans.append,
     )

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from gossamer.measure import environment as where
-from gossamer.measure.environment import cpu_level, environment, physical_cores, usable_cpus
+from gossamer.measure.environment import (
+    cpu_level,
+    environment,
+    named_level,
+    physical_cores,
+    usable_cpus,
+)
 
 ARM = """processor\t: 0
 BogoMIPS\t: 243.75
@@ -165,6 +171,12 @@ def test_the_level_is_the_strongest_one_that_the_flags_allow(
     flags: tuple[str, ...], level: str
 ) -> None:
     assert cpu_level(flags) == level
+
+
+def test_native_is_the_level_of_this_machine_and_other_levels_stand_for_themselves() -> None:
+    assert named_level("native") == cpu_level()
+    assert named_level("native") != "native"
+    assert named_level("avx2") == "avx2"
 
 
 def test_this_machine_is_described_in_plain_data() -> None:

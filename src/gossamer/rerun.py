@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from gossamer.progress import Silent
 from gossamer.recipe import Recipe
 from gossamer.report.publish import digest
 from gossamer.run import calibrate, run
+from gossamer.step import Calibration
 from gossamer.task import DataRequest
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.source import FloatModel
     from gossamer.statistics import Statistics
+    from gossamer.task import Split
 
 # what is read of a recipe.yaml; Recipe and the task read their own parts
 KEYS: dict[str, dict[str, type]] = {
@@ -70,15 +73,13 @@ def rerun(
                 f"one with digest {model.digest} at {record['source']['model']}",
                 "Restore it, or run compress again.",
             )
-        statistics: list[Statistics] = []
-
-        def observed(_: Sequence[str]) -> Statistics:
-            if not statistics:
-                statistics.append(_calibrated(record, parsed, model, watcher))
-            return statistics[0]
-
+        split = functools.cache(lambda: _split(record, model))
+        observed = functools.cache(lambda: _calibrated(record, parsed, model, split(), watcher))
+        calibration = Calibration(
+            statistics=lambda _: observed(), feeds=lambda: iter(split().feeds())
+        )
         try:
-            return run(model, parsed, out / "model", observed)
+            return run(model, parsed, out / "model", calibration)
         except BaseException:
             with contextlib.suppress(OSError):
                 out.rmdir()  # only an empty folder goes
@@ -119,11 +120,9 @@ def _check(found: object, keys: Mapping[str, type], where: str) -> None:
         )
 
 
-def _calibrated(
-    record: dict[str, Any], recipe: Recipe, model: FloatModel, progress: Progress
-) -> Statistics:
-    asked, made = record["data"], record["calibration"]
-    paths = {}
+def _split(record: dict[str, Any], model: FloatModel) -> Split:
+    """The calibration samples, if the data is what it was."""
+    asked, paths = record["data"], {}
     for key in FILES:
         if key in asked:
             found = Path(asked[key]["path"])
@@ -135,19 +134,25 @@ def _calibrated(
                 )
             paths[key] = found
     task = plugins.parse("tasks", record["task"]).resolved(model)
-    data = task.open(
-        DataRequest(
-            model=model,
-            path=paths.get("data"),
-            calibration_path=paths.get("calibration-data"),
-            seed=int(asked["seed"]),
-            length=int(asked["length"]),
-        )
+    request = DataRequest(
+        model=model,
+        path=paths.get("data"),
+        calibration_path=paths.get("calibration-data"),
+        seed=int(asked["seed"]),
+        length=int(asked["length"]),
     )
+    split: Split = task.open(request).calibration
+    return split
+
+
+def _calibrated(
+    record: dict[str, Any], recipe: Recipe, model: FloatModel, split: Split, progress: Progress
+) -> Statistics:
+    made = record["calibration"]
     return calibrate(
         model,
         {name: tuple(made["exclude"].get(name, ())) for name in map(str, made["targets"])},
-        data.calibration,
+        split,
         cpu=named_level(str(made["cpu"])),
         threads=int(made["threads"]),
         seed=recipe.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from gossamer.artifact import Artifact
 from gossamer.errors import CalibrationError
 from gossamer.measure.isolate import build
 from gossamer.plan import Plan
-from gossamer.step import GraphContext
+from gossamer.step import Calibration, GraphContext
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from gossamer.graph.taps import Wanted
     from gossamer.progress import Progress
     from gossamer.recipe import Recipe
+    from gossamer.runtime import Feed
     from gossamer.source import FloatModel
     from gossamer.statistics import Statistics
     from gossamer.target import TargetSpec
     from gossamer.task import Split
 
-Lookup = Callable[[Sequence[str]], "Statistics"]
 FILE_LIMIT = 1_500_000_000  # larger graphs keep their weights beside them: protobuf ends at 2 GB
 
 
-def run(model: FloatModel, recipe: Recipe, folder: Path, statistics: Lookup) -> Artifact:
+def run(model: FloatModel, recipe: Recipe, folder: Path, calibration: Calibration) -> Artifact:
     """The files that `recipe` makes of `model`, in `folder`: all of them or none.
 
     Args:
         model: The opened source.
         recipe: What to do. Without steps the runtime builds the float graph as it is.
         folder: Where the files go; an existing folder is replaced.
-        statistics: Gives what calibration observed of the named values.
+        calibration: What is known of the data; `NO_DATA` for recipes that ask for nothing.
 
     Raises:
         PlanError: The recipe does not fit the graph.
@@ -47,7 +47,7 @@ def run(model: FloatModel, recipe: Recipe, folder: Path, statistics: Lookup) -> 
     target: TargetSpec = plugins.load("targets", recipe.target)
     plans: list[Plan] = []
     context = GraphContext(
-        target=target, cpu=recipe.cpu, statistics=statistics, record=plans.append
+        target=target, cpu=recipe.cpu, calibration=calibration, record=plans.append
     )
     with store.folder(folder) as scratch:
         path = model.path
@@ -168,17 +168,19 @@ def fused(model: FloatModel, target: str) -> ir.Model:
     from gossamer.graph.steps.simplify import Simplify
 
     spec: TargetSpec = plugins.load("targets", target)
-    context = GraphContext(target=spec, cpu="portable", statistics=nothing, record=lambda _: None)
+    context = GraphContext(target=spec, cpu="portable", calibration=NO_DATA, record=lambda _: None)
     graph = ir.load(model.path)
     for step in (Simplify(), Fuse()):
         graph = step.apply(graph, context)
     return graph
 
 
-def nothing(values: Sequence[str]) -> Statistics:
-    """No statistics: what float recipes get.
-
-    Raises:
-        CalibrationError: Always; asking for them is a fault of the recipe.
-    """
+def _no_statistics(values: Sequence[str]) -> Statistics:
     raise CalibrationError(f"statistics of {len(values)} values", "a plan made without data")
+
+
+def _no_feeds() -> Iterator[Feed]:
+    raise CalibrationError("calibration samples", "a plan made without data")
+
+
+NO_DATA = Calibration(statistics=_no_statistics, feeds=_no_feeds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,22 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from gossamer.plan import Plan
+    from gossamer.runtime import Feed
     from gossamer.statistics import Statistics, TensorStatistics
     from gossamer.target import TargetSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What the calibration data tells about a model.
+
+    Attributes:
+        statistics: Gives the statistics of the one calibration pass; the first call collects them.
+        feeds: The inputs of every calibration sample, for steps that statistics do not suffice.
+    """
+
+    statistics: Callable[[Sequence[str]], Statistics]
+    feeds: Callable[[], Iterator[Feed]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +36,13 @@ class GraphContext:
     Attributes:
         target: Where the result will run.
         cpu: Weakest CPU level on which the result must be right.
-        statistics: Gives the statistics of the one calibration pass; the first call collects them.
+        calibration: What is known of the data.
         record: Takes the Plan of a step that placed something.
     """
 
     target: TargetSpec
     cpu: str
-    statistics: Callable[[Sequence[str]], Statistics]
+    calibration: Calibration
     record: Callable[[Plan], None]
 
 

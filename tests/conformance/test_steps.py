@@ -14,7 +14,7 @@ from gossamer.errors import TargetError
 from gossamer.statistics import Statistics
 from gossamer.step import GraphContext
 from gossamer.target import TargetSpec
-from zoo.placed import CPU, OPENVINO, ORT, agreement, block, feed, observed
+from zoo.placed import CPU, OPENVINO, ORT, agreement, block, feed, given, observed
 
 
 @pytest.fixture(params=plugins.names("steps"))
@@ -37,7 +37,9 @@ def test_it_is_a_frozen_value_that_survives_its_yaml_form(name: str) -> None:
 def test_it_gives_a_valid_graph_with_the_same_borders_or_refuses_the_target(
     name: str, target: TargetSpec
 ) -> None:
-    context = GraphContext(target=target, cpu=CPU, statistics=_statistics, record=lambda _: None)
+    context = GraphContext(
+        target=target, cpu=CPU, calibration=given(_statistics), record=lambda _: None
+    )
     try:
         result = plugins.load("steps", name)().apply(block(), context)
     except TargetError:

@@ -88,7 +88,7 @@ def made(drawn: Drawn) -> Iterator[tuple[str, ir.Model, list[Feed]]]:
             context = GraphContext(
                 target=plugins.load("targets", target),
                 cpu="portable",
-                statistics=lambda _: statistics,
+                calibration=placed.given(lambda _: statistics, *drawn.feeds),
                 record=plans.append,
             )
             graph = ir.load(model.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from gossamer.graph.steps.quantize_static import parameters
 from gossamer.measure.environment import cpu_level
 from gossamer.plan import Decision, Plan
 from gossamer.statistics import ChannelStatistics, Statistics, TensorStatistics
+from gossamer.step import Calibration
 from gossamer.target import TargetSpec
 
 Feed = dict[str, NDArray[np.generic]]
@@ -89,6 +91,11 @@ def feed(model: ir.Model, seed: int = 1) -> Feed:
         for v in model.graph.inputs
     }
     return {name: generator.standard_normal(s).astype(np.float32) for name, s in shapes.items()}
+
+
+def given(statistics: Callable[[Sequence[str]], Statistics], *feeds: Feed) -> Calibration:
+    """What steps get to know of the data."""
+    return Calibration(statistics=statistics, feeds=lambda: iter(feeds))
 
 
 def observed(model: ir.Model, values: tuple[str, ...], data: Feed) -> Statistics:

@@ -15,8 +15,9 @@ from gossamer import store
 from gossamer.errors import GossamerError
 from gossamer.graph.steps.quantize_static import QuantizeStatic
 from gossamer.measure.isolate import Isolated
-from gossamer.run import Lookup, nothing, plan, run
+from gossamer.run import NO_DATA, plan, run
 from gossamer.search.ladder import Rung
+from gossamer.step import Calibration
 
 if TYPE_CHECKING:
     from gossamer.result import Candidate
@@ -79,7 +80,7 @@ def rank(
     trial: Trial,
     rung: Rung,
     feeds: list[Feed],
-    statistics: Lookup,
+    calibration: Calibration,
     is_over: Callable[[], bool],
 ) -> tuple[tuple[str, float], ...]:
     """Sites and the damage each does alone, worst first.
@@ -98,7 +99,7 @@ def rank(
             if is_over():
                 break
             alone = without(rung, tuple(s for s in everything if s != site))
-            damages.append((site, _damage(trial, alone, feeds, expected, statistics)))
+            damages.append((site, _damage(trial, alone, feeds, expected, calibration)))
             trial.progress.advance()
     ranked = sorted(damages, key=lambda pair: -pair[1])
     seen = {site for site, _ in ranked}
@@ -109,16 +110,16 @@ def rank(
 def _float_outputs(trial: Trial, rung: Rung, feeds: list[Feed]) -> Iterator[list[Feed]]:
     target = dataclasses.replace(rung.recipe, graph_steps=(), precision="f32")
     with _opened(
-        trial, target.digest(), dataclasses.replace(rung, recipe=target), nothing
+        trial, target.digest(), dataclasses.replace(rung, recipe=target), NO_DATA
     ) as session:
         yield [session.run(feed) for feed in feeds]
 
 
 def _damage(
-    trial: Trial, rung: Rung, feeds: list[Feed], expected: list[Feed], statistics: Lookup
+    trial: Trial, rung: Rung, feeds: list[Feed], expected: list[Feed], calibration: Calibration
 ) -> float:
     try:
-        with _opened(trial, "alone", rung, statistics) as session:
+        with _opened(trial, "alone", rung, calibration) as session:
             got = [session.run(feed) for feed in feeds]
     except GossamerError:
         return float("inf")
@@ -135,9 +136,9 @@ def _damage(
 
 
 @contextlib.contextmanager
-def _opened(trial: Trial, name: str, rung: Rung, statistics: Lookup) -> Iterator[Isolated]:
+def _opened(trial: Trial, name: str, rung: Rung, calibration: Calibration) -> Iterator[Isolated]:
     folder: Path = trial.out / "cache" / "ranking" / name
-    artifact = run(trial.model, rung.recipe, folder, statistics)
+    artifact = run(trial.model, rung.recipe, folder, calibration)
     try:
         with Isolated(
             artifact.runtime, artifact.path, threads=trial.threads, precision=rung.recipe.precision

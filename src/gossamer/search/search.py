@@ -26,10 +26,10 @@ from gossamer.search.limits import Limits
 from gossamer.search.prepare import Prepared, planned
 from gossamer.search.trial import Trial, Trials, affordable
 from gossamer.search.verdict import best, judged, kept
+from gossamer.step import Calibration
 from gossamer.task import example
 
 if TYPE_CHECKING:
-    from gossamer.run import Lookup
     from gossamer.search.ladder import Rung
     from gossamer.statistics import Statistics
 
@@ -62,6 +62,7 @@ def search(prepared: Prepared, study: store.Study, started: float) -> Result:
     rungs = planned(prepared)
     floats = [r for r in rungs if r.label == "float32"]
     observed = _Observed(prepared)
+    calibration = Calibration(statistics=observed, feeds=data.calibration.feeds)
     with Trials(trial) as trials:
         limits = Limits(
             prepared=prepared,
@@ -72,9 +73,9 @@ def search(prepared: Prepared, study: store.Study, started: float) -> Result:
         trials.measure_baselines(floats)
         rest = [r for r in rungs if r not in floats]
         progress.stage("candidates", len(rest))
-        _climb(trials, rest, observed, limits)
+        _climb(trials, rest, calibration, limits)
         if observed.statistics is not None:
-            _repair(prepared, trials, rungs, observed, limits)
+            _repair(prepared, trials, rungs, calibration, limits)
         winner = best(trials, _final(trials, limits))
         trials.forget_files(kept(trials, winner))
         progress.stage("report split")
@@ -126,7 +127,7 @@ class _Observed:
         return self.statistics
 
 
-def _climb(trials: Trials, rungs: list[Rung], observed: Lookup, limits: Limits) -> None:
+def _climb(trials: Trials, rungs: list[Rung], calibration: Calibration, limits: Limits) -> None:
     """Try every rung; skip what cannot be faster than what is within the budget already.
 
     A candidate that uses up most of the budget lets the other range rules of its kernels be tried:
@@ -139,7 +140,7 @@ def _climb(trials: Trials, rungs: list[Rung], observed: Lookup, limits: Limits) 
         elif why := limits.reached(rung):
             trials.skip(rung, why)
         else:
-            found = trials.evaluate(rung, observed)
+            found = trials.evaluate(rung, calibration)
             if found.within_budget and trials.has_room(found):
                 met.add(rung.placement)
         trials.trial.progress.advance()
@@ -181,7 +182,7 @@ def _repair(
     prepared: Prepared,
     trials: Trials,
     rungs: list[Rung],
-    observed: Lookup,
+    calibration: Calibration,
     limits: Limits,
 ) -> None:
     """On targets whose static candidates all miss the budget, take the worst sites out."""
@@ -200,9 +201,9 @@ def _repair(
         if is_over():
             continue
         split = affordable(prepared.data.calibration, RANKING_SAMPLES)
-        damages = rank(trial, rung, list(split.feeds()), observed, limits.half())
+        damages = rank(trial, rung, list(split.feeds()), calibration, limits.half())
         trial.progress.stage("take sites out")
-        for _ in drop_worst(rung, damages, lambda r: trials.evaluate(r, observed), is_over):
+        for _ in drop_worst(rung, damages, lambda r: trials.evaluate(r, calibration), is_over):
             trial.progress.advance()
 
 

@@ -26,7 +26,8 @@ from gossamer.measure.isolate import Isolated
 from gossamer.measure.measure import interleave, noise_floor, ratio
 from gossamer.measure.score import References, drop, score, score_baseline
 from gossamer.result import Candidate
-from gossamer.run import Lookup, nothing, run
+from gossamer.run import NO_DATA, run
+from gossamer.step import Calibration
 from gossamer.task import Split
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Trials:
         for rung in rungs:
             started = time.monotonic()
             try:
-                artifact, session = self._opened(rung, nothing)
+                artifact, session = self._opened(rung, NO_DATA)
             except REFUSALS as error:
                 refused.append(f"{rung.recipe.target}: {error}")
                 self.keep(_failed(rung, str(error)))
@@ -180,7 +181,7 @@ class Trials:
     def _spent(self, target: str, seconds: float) -> None:
         self._seconds[target] = seconds
 
-    def evaluate(self, rung: Rung, statistics: Lookup) -> Candidate:
+    def evaluate(self, rung: Rung, calibration: Calibration) -> Candidate:
         """One candidate, finished: measured, or failed with the reason.
 
         A candidate that the study knows is given back as it was.
@@ -194,11 +195,11 @@ class Trials:
             return found
         if rung.is_static:
             with contextlib.suppress(*REFUSALS):  # the attempt below tells
-                statistics(())  # calibration is nobody's own time
+                calibration.statistics(())  # calibration is nobody's own time
         scope, started = contextlib.ExitStack(), time.monotonic()
         with scope:
             try:
-                artifact, session = self._opened(rung, statistics, scope)
+                artifact, session = self._opened(rung, calibration, scope)
                 found = self._compared(rung, artifact, session)
                 self._spent(rung.recipe.target, time.monotonic() - started)
             except (StorageError, DataError):
@@ -241,11 +242,11 @@ class Trials:
                         store.remove(file)
 
     def _opened(
-        self, rung: Rung, statistics: Lookup, scope: contextlib.ExitStack | None = None
+        self, rung: Rung, calibration: Calibration, scope: contextlib.ExitStack | None = None
     ) -> tuple[Artifact, Isolated]:
         recipe = rung.recipe
         folder = self.trial.out / "candidates" / recipe.digest()
-        artifact = run(self.trial.model, recipe, folder, statistics)
+        artifact = run(self.trial.model, recipe, folder, calibration)
         session = Isolated(
             artifact.runtime,
             artifact.path,

@@ -16,7 +16,7 @@ from gossamer.graph.steps.quantize_dynamic import QuantizeDynamic
 from gossamer.graph.steps.quantize_static import QuantizeStatic
 from gossamer.plan import Plan, Reason
 from gossamer.step import GraphContext
-from zoo.placed import ORT, block, conv_relu_conv, feed, graph, observed
+from zoo.placed import ORT, block, conv_relu_conv, feed, given, graph, observed
 
 SCALARS = {
     name: np.float32(x)
@@ -123,7 +123,7 @@ def test_steps_leave_in_float_what_the_recipe_excludes(
     context = GraphContext(
         target=ORT,
         cpu="vnni",
-        statistics=lambda values: observed(block(), tuple(values), feed(block())),
+        calibration=given(lambda values: observed(block(), tuple(values), feed(block()))),
         record=plans.append,
     )
     written = step(exclude=("re:^matmul[1-4]$",)).apply(block(), context)

@@ -13,7 +13,18 @@ from gossamer.plan import Plan, Reason
 from gossamer.statistics import Statistics
 from gossamer.step import GraphContext
 from gossamer.target import TargetSpec
-from zoo.placed import CPU, OPENVINO, ORT, agreement, block, conv_relu_conv, feed, graph, observed
+from zoo.placed import (
+    CPU,
+    OPENVINO,
+    ORT,
+    agreement,
+    block,
+    conv_relu_conv,
+    feed,
+    given,
+    graph,
+    observed,
+)
 
 
 def context(
@@ -24,7 +35,7 @@ def context(
         kept = {k: v for k, v in found.tensors.items() if k not in unseen}
         return replace(found, tensors=kept)
 
-    return GraphContext(target=target, cpu=CPU, statistics=statistics, record=plans.append)
+    return GraphContext(target=target, cpu=CPU, calibration=given(statistics), record=plans.append)
 
 
 def test_static_quantization_records_its_plan() -> None:

@@ -54,7 +54,7 @@ class QuantizeStatic(GraphStep):
         excluded = kept_float(model.graph, self.exclude, self.reverted)
         wish = Wish(cpu=context.cpu, exclude=excluded)
         plan = place(model, context.target, wish)
-        statistics = context.statistics(plan.values)
+        statistics = context.calibration.statistics(plan.values)
         plan = _calibrated(model, plan, context, wish, statistics)
         smoothing = factors(model.graph, plan, statistics, self.ranges)
         plan = replace(

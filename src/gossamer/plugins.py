@@ -25,6 +25,7 @@ FAMILIES = {
     "targets": ("gossamer.targets", "gossamer.target:TargetSpec"),
     "runtimes": ("gossamer.runtimes", "gossamer.runtime:Runtime"),
     "steps": ("gossamer.graph.steps", "gossamer.step:GraphStep"),
+    "roundings": ("gossamer.graph.roundings", "gossamer.step:Rounding"),
     "ranges": ("gossamer.graph.observers", "gossamer.step:RangeRule"),
     "formats": ("gossamer.report.formats", "gossamer.result:ReportFormat"),
 }

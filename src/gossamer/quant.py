@@ -95,6 +95,45 @@ class QParams:
         return self.scale.reshape(shape), self.zero_point.reshape(shape)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """The numbers that a weight `[outputs, inputs]` can be stored as.
+
+    real = scale * (stored - zero_point), with a scale and a zero point for each group of `size`
+    inputs of one output; the last group may be shorter.
+
+    Attributes:
+        scale: `[outputs, groups]` float32, positive.
+        zero_point: Whole numbers of the same shape, float32.
+        size: Inputs in a group; all of them where there is one group.
+        qmin: Smallest stored number.
+        qmax: Largest stored number.
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.float32]
+    size: int
+    qmin: int
+    qmax: int
+
+    def quantize(self, weight: NDArray[np.float32]) -> NDArray[np.int16]:
+        """The nearest stored numbers."""
+        scale, zero = self.of_inputs(slice(0, weight.shape[1]))
+        stored = np.clip(np.rint(weight / scale) + zero, self.qmin, self.qmax)
+        return stored.astype(np.int16)
+
+    def dequantize(self, stored: NDArray[np.int16]) -> NDArray[np.float32]:
+        """What stored numbers stand for."""
+        scale, zero = self.of_inputs(slice(0, stored.shape[1]))
+        real: NDArray[np.float32] = (stored - zero) * scale
+        return real
+
+    def of_inputs(self, inputs: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scale and zero point of each weight of some inputs, `[outputs, inputs of the slice]`."""
+        groups = np.arange(inputs.start, inputs.stop) // self.size
+        return self.scale[:, groups], self.zero_point[:, groups]
+
+
 SMALLEST_SCALE = np.float32(1e-30)
 
 

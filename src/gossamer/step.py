@@ -1,16 +1,19 @@
-"""Steps and range rules: frozen values; the class is the algorithm, the fields are options."""
+"""Steps, roundings, range rules: frozen values. Their class is the algorithm, fields are options."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx_ir as ir
+    from numpy.typing import NDArray
 
     from gossamer.plan import Plan
+    from gossamer.quant import Grid
     from gossamer.runtime import Feed
     from gossamer.statistics import Statistics, TensorStatistics
     from gossamer.target import TargetSpec
@@ -53,6 +56,30 @@ class GraphStep(ABC):
     @abstractmethod
     def apply(self, model: ir.Model, context: GraphContext) -> ir.Model:
         """The model after this step; the given one may be used up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rounding(ABC):
+    """One way to choose the stored integers of a weight.
+
+    Attributes:
+        needs_hessian: Whether it asks for the data that the weight is multiplied with.
+    """
+
+    needs_hessian: ClassVar[bool] = False
+
+    @abstractmethod
+    def round(
+        self, weight: NDArray[np.float32], grid: Grid, hessian: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.int16], Grid]:
+        """The stored numbers, `[outputs, inputs]`, and the grid that they are numbers of.
+
+        Args:
+            weight: `[outputs, inputs]`.
+            grid: What can be stored; a rounding may choose a better one of the same shape.
+            hessian: Mean of x xᵀ over the data x that the weight is multiplied with,
+                `[inputs, inputs]`; None where `needs_hessian` is false.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

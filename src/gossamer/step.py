@@ -1,4 +1,4 @@
-"""Steps, roundings, range rules: frozen values. Their class is the algorithm, fields are options."""
+"""Steps, roundings, range rules: frozen values; the class is the algorithm, fields are options."""
 
 from __future__ import annotations
 

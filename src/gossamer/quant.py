@@ -120,7 +120,8 @@ class Grid:
         """The nearest stored numbers."""
         scale, zero = self.of_inputs(slice(0, weight.shape[1]))
         stored = np.clip(np.rint(weight / scale) + zero, self.qmin, self.qmax)
-        return stored.astype(np.int16)
+        whole: NDArray[np.int16] = stored.astype(np.int16)
+        return whole
 
     def dequantize(self, stored: NDArray[np.int16]) -> NDArray[np.float32]:
         """What stored numbers stand for."""

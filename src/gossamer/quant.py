@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DType = Literal["u8", "s8", "s32", "bf16", "f16", "f32"]
-Granularity = Literal["per-tensor", "per-channel"]
+Granularity = Literal["per-tensor", "per-channel", "per-group"]
 Accumulator = Literal["s16", "s32"]
 
 NUMPY: dict[str, np.dtype[np.generic]] = {
@@ -29,7 +29,8 @@ class QuantSpec:
 
     Attributes:
         dtype: Integer type of the stored values.
-        granularity: One scale for the tensor, or one for each output channel.
+        granularity: One scale for the tensor, for each output channel, or for each group of inputs
+            of one.
         symmetric: Zero point fixed (0 for s8, 128 for u8).
         bits: Bits in use.
         accumulator: Of weights: the narrowest integers in which a kernel adds their products with
@@ -108,6 +109,7 @@ class Grid:
         size: Inputs in a group; all of them where there is one group.
         qmin: Smallest stored number.
         qmax: Largest stored number.
+        is_symmetric: Whether the zero points must stay as they are.
     """
 
     scale: NDArray[np.float32]
@@ -115,6 +117,7 @@ class Grid:
     size: int
     qmin: int
     qmax: int
+    is_symmetric: bool = False
 
     def quantize(self, weight: NDArray[np.float32]) -> NDArray[np.int16]:
         """The nearest stored numbers."""

@@ -79,7 +79,7 @@ def rerun(
             statistics=lambda _: observed(), feeds=lambda: iter(split().feeds())
         )
         try:
-            return run(model, parsed, out / "model", calibration)
+            return run(model, parsed, out / "model", calibration, watcher)
         except BaseException:
             with contextlib.suppress(OSError):
                 out.rmdir()  # only an empty folder goes

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 FILE_LIMIT = 1_500_000_000  # larger graphs keep their weights beside them: protobuf ends at 2 GB
 
 
-def run(model: FloatModel, recipe: Recipe, folder: Path, calibration: Calibration) -> Artifact:
+def run(
+    model: FloatModel, recipe: Recipe, folder: Path, calibration: Calibration, progress: Progress
+) -> Artifact:
     """The files that `recipe` makes of `model`, in `folder`: all of them or none.
 
     Args:
@@ -36,6 +38,7 @@ def run(model: FloatModel, recipe: Recipe, folder: Path, calibration: Calibratio
         recipe: What to do. Without steps the runtime builds the float graph as it is.
         folder: Where the files go; an existing folder is replaced.
         calibration: What is known of the data; `NO_DATA` for recipes that ask for nothing.
+        progress: Is told of long work.
 
     Raises:
         PlanError: The recipe does not fit the graph.
@@ -46,20 +49,26 @@ def run(model: FloatModel, recipe: Recipe, folder: Path, calibration: Calibratio
 
     target: TargetSpec = plugins.load("targets", recipe.target)
     plans: list[Plan] = []
-    context = GraphContext(
-        target=target, cpu=recipe.cpu, calibration=calibration, record=plans.append
-    )
     with store.folder(folder) as scratch:
-        path = model.path
+        path, between = model.path, scratch / ".graph"
+        context = GraphContext(
+            target=target,
+            cpu=recipe.cpu,
+            calibration=calibration,
+            record=plans.append,
+            folder=between,
+            progress=progress,
+        )
         if recipe.graph_steps:
+            between.mkdir()
             graph = ir.load(model.path)
             for step in recipe.graph_steps:
                 graph = step.apply(graph, context)
-            path = scratch / ".graph" / "model.onnx"
+            path = between / "model.onnx"
             save(graph, path)
         files = build(target.runtime, path, scratch)
         names = tuple(str(file.relative_to(scratch)) for file in files)
-        store.remove(scratch / ".graph")
+        store.remove(between)
     return Artifact(
         folder=folder,
         files=names,
@@ -71,15 +80,18 @@ def run(model: FloatModel, recipe: Recipe, folder: Path, calibration: Calibratio
 
 
 def save(graph: object, path: Path) -> None:
-    """Write an ONNX graph, with its weights beside it where one file would be too large."""
+    """Write an ONNX graph; weights that are on disk, or too large for one file, lie beside it."""
     import onnx_ir as ir
 
     if not isinstance(graph, ir.Model):
         raise TypeError(graph)
     with store.told_apart(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        size = sum(v.const_value.nbytes for v in graph.graph.initializers.values() if v.const_value)
-        ir.save(graph, path, external_data="model.onnx.data" if size > FILE_LIMIT else None)
+        tensors = [t for v in graph.graph.initializers.values() if (t := v.const_value) is not None]
+        is_on_disk = any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors)
+        is_large = sum(tensor.nbytes for tensor in tensors) > FILE_LIMIT
+        weights = "model.onnx.data" if is_on_disk or is_large else None
+        ir.save(graph, path, external_data=weights)
 
 
 def calibrate(  # noqa: PLR0913 - what is observed, where, and how

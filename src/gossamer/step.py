@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from gossamer.progress import Silent
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import onnx_ir as ir
     from numpy.typing import NDArray
 
     from gossamer.plan import Plan
+    from gossamer.progress import Progress
     from gossamer.quant import Grid
     from gossamer.runtime import Feed
     from gossamer.statistics import Statistics, TensorStatistics
@@ -41,12 +46,17 @@ class GraphContext:
         cpu: Weakest CPU level on which the result must be right.
         calibration: What is known of the data.
         record: Takes the Plan of a step that placed something.
+        folder: For weights that do not fit into memory, until the files are written; None keeps
+            them in memory.
+        progress: Is told of long work.
     """
 
     target: TargetSpec
     cpu: str
     calibration: Calibration
     record: Callable[[Plan], None]
+    folder: Path | None = None
+    progress: Progress = field(default_factory=Silent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

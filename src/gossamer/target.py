@@ -78,6 +78,8 @@ class TargetSpec:
         activation: How activations are stored.
         weight: How weights are stored on CPUs that accumulate in int32.
         dynamic: Operators that have a dynamically quantized kernel.
+        weight_only: Products of float activations with weights in groups of few bits, written as
+            MatMulNBits; None if the target has no kernel for it.
         float_types: Float types besides f32 that make models faster there.
         transforms: Canonicalisation passes that the target wants, by name.
         cpus: CPU levels, weakest first, with the accumulator of its kernels (see QuantSpec).
@@ -99,6 +101,7 @@ class TargetSpec:
         default_factory=lambda: QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)
     )
     dynamic: tuple[str, ...] = ()
+    weight_only: OpRule | None = None
     float_types: tuple[str, ...] = ()
     transforms: tuple[str, ...] = ()
     cpus: tuple[tuple[str, Accumulator], ...] = ()

@@ -48,4 +48,4 @@ def test_it_gives_a_valid_graph_with_the_same_borders_or_refuses_the_target(
         onnx.checker.check_model(ir.to_proto(result), full_check=True)
     assert [v.name for v in result.graph.inputs] == ["x"]
     assert [v.name for v in result.graph.outputs] == ["y"]
-    assert agreement(block(), result) > 30
+    assert agreement(block(), result) > 15  # weights of 4 bits

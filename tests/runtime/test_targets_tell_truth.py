@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
+from gossamer.graph.steps.quantize_weights import QuantizeWeights
+from gossamer.run import NO_DATA
+from gossamer.step import GraphContext
 from zoo.placed import OPENVINO, ORT, decision, feed, graph, quantized, run, sqnr
 
 PADS = np.array([0, 0, 1, 1, 0, 0, 1, 1])
@@ -211,3 +215,33 @@ def test_openvino_quantizes_in_the_kernel_of_a_mul() -> None:
         kinds[behind] = [kind for kind, _, _ in executed(written)]
     assert "FakeQuantize" in kinds[False]
     assert "FakeQuantize" not in kinds[True]
+
+
+def in_groups(bits: Literal[4, 8], *, standard: bool) -> ir.Model:
+    """A MatMul whose weight is stored in groups."""
+    model = graph("(float[1, 8, 128] x) => (float[1, 8, 96] y) { y = MatMul(x, w) }", w=(128, 96))
+    context = GraphContext(target=ORT, cpu="portable", calibration=NO_DATA, record=lambda _: None)
+    return QuantizeWeights(bits=bits, standard=standard).apply(model, context)
+
+
+@pytest.mark.parametrize("standard", [False, True], ids=["MatMulNBits", "DequantizeLinear"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_onnx_runtime_multiplies_with_weights_in_groups(
+    bits: Literal[4, 8], standard: bool, tmp_path: Path
+) -> None:
+    assert ORT.weight_only is not None
+    assert "MatMulNBits" in optimized(in_groups(bits, standard=standard), tmp_path)
+
+
+@pytest.mark.openvino
+@pytest.mark.parametrize("standard", [False, True], ids=["MatMulNBits", "DequantizeLinear"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_openvino_multiplies_with_weights_in_groups(bits: Literal[4, 8], standard: bool) -> None:
+    pytest.importorskip("openvino")
+    assert OPENVINO.weight_only is not None
+    layers = executed(in_groups(bits, standard=standard))
+    assert [layer for layer, _, _ in layers if layer in {"FullyConnected", "MatMul"}] == [
+        "FullyConnected"
+    ]
+    kinds = {precision for layer, _, precision in layers if layer == "Const"}
+    assert f"u{bits}" in kinds

@@ -138,7 +138,7 @@ def _damage(
 @contextlib.contextmanager
 def _opened(trial: Trial, name: str, rung: Rung, calibration: Calibration) -> Iterator[Isolated]:
     folder: Path = trial.out / "cache" / "ranking" / name
-    artifact = run(trial.model, rung.recipe, folder, calibration)
+    artifact = run(trial.model, rung.recipe, folder, calibration, trial.progress)
     try:
         with Isolated(
             artifact.runtime, artifact.path, threads=trial.threads, precision=rung.recipe.precision

@@ -246,7 +246,7 @@ class Trials:
     ) -> tuple[Artifact, Isolated]:
         recipe = rung.recipe
         folder = self.trial.out / "candidates" / recipe.digest()
-        artifact = run(self.trial.model, recipe, folder, calibration)
+        artifact = run(self.trial.model, recipe, folder, calibration, self.trial.progress)
         session = Isolated(
             artifact.runtime,
             artifact.path,

@@ -60,6 +60,12 @@ OPENVINO_CPU = TargetSpec(
     hoists=True,
     nonzero_bias=True,
     smooths=True,
+    weight_only=OpRule(
+        ops=("MatMul", "Gemm"),
+        weight=WEIGHT,
+        output="float",
+        evidence="FullyConnected with u4 or u8 weights",
+    ),
     float_types=("bf16",),
     transforms=("plain-attention", "channels-first"),
     cpus=(

@@ -1,0 +1,206 @@
+"""The step `quantize-weights`."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from gossamer.errors import RecipeError, TargetError
+from gossamer.graph import groups, select
+from gossamer.graph.groups import Groups, Stored
+from gossamer.graph.match import constant
+from gossamer.graph.refuse import refusal
+from gossamer.graph.roundings.nearest import Nearest
+from gossamer.graph.segments import Segments
+from gossamer.graph.spill import Spill
+from gossamer.plan import Decision, Plan, Reason
+from gossamer.quant import QuantSpec
+from gossamer.step import GraphContext, GraphStep, Rounding
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gossamer.graph.groups import Constants
+    from gossamer.quant import Grid
+    from gossamer.target import OpRule
+
+SIZES = (16, 32, 64, 128, 256)
+BLOCKED_OPSET = 21  # of DequantizeLinear with groups
+AT_ONCE = 1 << 22  # weights that are rounded at a time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeWeights(GraphStep):
+    """Weights of few bits in groups, activations in float: for models that wait for their weights.
+
+    Of language models that make one token after another, say. Weights whose rounding looks at data
+    are rounded in data order, each with the data that the ones before it leave (`segments`); those
+    that several values are multiplied with go to the nearest.
+
+    Attributes:
+        bits: Of a stored weight.
+        size: Inputs of one output that share a scale and a zero point.
+        symmetric: Whether all zero points are the middle, and so not stored.
+        rounding: How weights become whole numbers.
+        standard: Whether weights stand behind the standard's DequantizeLinear (opset 21) instead of
+            inside MatMulNBits, which runtimes load faster.
+        exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
+    """
+
+    bits: Literal[4, 8] = 4
+    size: int = 32
+    symmetric: bool = False
+    rounding: Rounding = field(default_factory=Nearest)
+    standard: bool = False
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise RecipeError(f"a group size among {', '.join(map(str, SIZES))}", str(self.size))
+
+    def apply(self, model: ir.Model, context: GraphContext) -> ir.Model:
+        """The model with stored weights in front of, or inside, its products.
+
+        Raises:
+            TargetError: The target has no kernels for such weights.
+            RecipeError: A selector of `exclude` matches nothing.
+            CalibrationError: The model does not run on the calibration samples.
+        """
+        able = context.target.weight_only
+        if able is None:
+            raise TargetError(
+                "a target with kernels for weights in groups",
+                context.target.name,
+                "Use quantize-static or quantize-dynamic.",
+            )
+        plan = self._plan(model.graph, able, context)
+        context.record(plan)
+        if self.standard:
+            model = _raised(model)
+        writer = _Writer(self, model, Spill(model, context.folder))
+        sites = _by_value(model.graph, plan)
+        context.progress.stage("quantize weights", len(plan.quantized))
+        with contextlib.ExitStack() as scope:
+            segments = None
+            if self.rounding.needs_hessian and sites:
+                segments = scope.enter_context(Segments(model, context.calibration.feeds()))
+            for value, nodes in sites.items():
+                hessian = segments.hessian(value) if segments is not None else None
+                for node in nodes:
+                    writer.write(node, hessian)
+                    context.progress.advance()
+        return model
+
+    def _plan(self, graph: ir.Graph, able: OpRule, context: GraphContext) -> Plan:
+        excluded = select.kept_float(graph, self.exclude, ())
+        spec = QuantSpec(
+            dtype="u8", granularity="per-group", symmetric=self.symmetric, bits=self.bits
+        )
+        decisions = []
+        for node in graph:
+            if node.op_type not in able.ops or node.domain:
+                continue
+            refused = excluded.get(node.name or "") or refusal(node, able)
+            if refused is None and (inputs := groups.shape_of(node)[1]) < self.size:
+                few = f"{inputs} inputs, fewer than a group of {self.size}"
+                refused = Reason.UNPROFITABLE, few
+            site = Decision(
+                site=node.name or "",
+                op=node.op_type,
+                reason=Reason.QUANTIZED,
+                detail=able.evidence,
+                data=node.inputs[0].name if node.inputs[0] is not None else None,
+                weight=node.inputs[1].name if node.inputs[1] is not None else None,
+            )
+            if refused is not None:
+                site = replace(site, reason=refused[0], detail=refused[1], data=None, weight=None)
+            decisions.append(site)
+        return Plan(
+            target=context.target.name,
+            cpu=context.cpu,
+            activation=context.target.activation,
+            weight=spec,
+            decisions=tuple(decisions),
+        )
+
+
+class _Writer:
+    """Rounds and stores weights, each once."""
+
+    def __init__(self, step: QuantizeWeights, model: ir.Model, keep: groups.Keep) -> None:
+        self._graph = model.graph
+        self._groups = Groups(bits=step.bits, size=step.size, symmetric=step.symmetric)
+        self._rounding = step.rounding
+        self._keep = keep
+        self._pack, self._read = (
+            (groups.pack_blocked, groups.read_blocked)
+            if step.standard
+            else (groups.pack_nbits, groups.multiply_nbits)
+        )
+        self._known: dict[tuple[str, bool], Constants] = {}
+
+    def write(self, node: ir.Node, hessian: NDArray[np.float32] | None) -> None:
+        """Let `node` multiply with stored weights; the float ones go once nobody reads them."""
+        weight = node.inputs[1]
+        tensor = constant(weight)
+        assert weight is not None  # it is a site
+        assert tensor is not None
+        is_transposed = bool(node.attributes.get_int("transB", 0))
+        name = f"{weight.name}_t" if is_transposed else weight.name or ""
+        if (name, is_transposed) not in self._known:
+            laid = tensor.numpy() if is_transposed else tensor.numpy().T
+            is_alone = len({use.node.inputs[0] for use in weight.uses()}) == 1
+            rounding = self._rounding if is_alone or hessian is None else Nearest()
+            numbers, grid = self._rounded(laid, rounding, hessian)
+            stored = Stored(
+                numbers=numbers, grid=grid, groups=self._groups, is_transposed=is_transposed
+            )
+            self._known[name, is_transposed] = self._pack(self._graph, name, stored, self._keep)
+        self._read(self._graph, node, self._known[name, is_transposed], self._groups)
+        if not weight.uses() and not weight.is_graph_output():
+            del self._graph.initializers[weight.name or ""]
+
+    def _rounded(
+        self,
+        weight: NDArray[np.generic],
+        rounding: Rounding,
+        hessian: NDArray[np.float32] | None,
+    ) -> tuple[NDArray[np.int16], Grid]:
+        """A part of the outputs at a time: outputs know nothing of each other."""
+        step = max(1, AT_ONCE // weight.shape[1])
+        parts = []
+        for first in range(0, weight.shape[0], step):
+            rows = np.ascontiguousarray(weight[first : first + step], np.float32)
+            parts.append(rounding.round(rows, self._groups.fitted(rows), hessian))
+        numbers, grids = zip(*parts, strict=True)
+        whole = replace(
+            grids[0],
+            scale=np.concatenate([grid.scale for grid in grids]),
+            zero_point=np.concatenate([grid.zero_point for grid in grids]),
+        )
+        return np.concatenate(numbers), whole
+
+
+def _by_value(graph: ir.Graph, plan: Plan) -> dict[ir.Value, list[ir.Node]]:
+    """The sites by the value that they multiply, in data order."""
+    wanted = {d.site for d in plan.quantized}
+    found: dict[ir.Value, list[ir.Node]] = {}
+    for node in graph:
+        if node.name in wanted and node.inputs[0] is not None:
+            found.setdefault(node.inputs[0], []).append(node)
+    return found
+
+
+def _raised(model: ir.Model) -> ir.Model:
+    """The model in the opset of blocked DequantizeLinear, at least."""
+    from onnxscript import version_converter
+
+    opset = model.graph.opset_imports.get("")
+    if opset is not None and opset < BLOCKED_OPSET:
+        version_converter.convert_version(model, BLOCKED_OPSET)
+    model.ir_version = max(model.ir_version, 10)  # the first with 4-bit integers
+    return model

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gossamer.source import FloatModel, TensorType
 
 DEFAULT_CALIBRATION = 128
-Label = int | float | str | None
+Label = int | float | str | tuple[int, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +116,7 @@ class Task(ABC):
 
     default_drop: ClassVar[str] = "0.5%"
     needs_reference: ClassVar[bool] = False
+    waits_for_weights: ClassVar[bool] = False  # its models are run a token at a time
 
     @property
     @abstractmethod

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from gossamer import plugins
 from gossamer.errors import DataError, MeasureError
 from gossamer.source import FloatModel
-from gossamer.task import DataRequest, Split, Task, TaskData
+from gossamer.task import DataRequest, Label, Split, Task, TaskData
 from zoo.judged import (
     image_model,
     model,
+    tensor,
     text_model,
     write_arrays,
     write_images,
@@ -59,7 +60,20 @@ def texts(folder: Path) -> Case:
     return Case(signature, path, write_texts(folder / "b.tsv", count=9))
 
 
+def tokens(folder: Path) -> Case:
+    names = ("input_ids", "attention_mask", "position_ids")
+    inputs = [tensor(n, "batch", "sequence", dtype="int64") for n in names]
+    past = tensor("past_key_values.0.key", "batch", 2, "past_sequence", 4)
+    signature = model(*inputs, past, outputs=(tensor("logits", "batch", "sequence", 3),))
+    rng = np.random.default_rng(0)
+    paths = folder / "a.npz", folder / "b.npz"
+    for path, count in zip(paths, (21, 9), strict=True):
+        np.savez(path, documents=rng.integers(0, 3, (count, 7)))
+    return Case(signature, *paths)
+
+
 CASES: dict[str, Callable[[Path], Case]] = {
+    "causal-lm": tokens,
     "classification": arrays,
     "fidelity": arrays,
     "image-classification": images,
@@ -96,13 +110,21 @@ def identities(split: Split) -> set[tuple[int, int]]:
     return {(id(split.samples), i) for i in split.indices}
 
 
+def answers(label: Label) -> NDArray[np.float32]:
+    """Logits of a model that is right."""
+    if isinstance(label, tuple):  # of every next token
+        return np.eye(3, dtype=np.float32)[None, [*label[1:], 0]]
+    return np.eye(3, dtype=np.float32)[[int(label or 0)]]
+
+
 def rows(task: Task, split: Split) -> NDArray[np.float64]:
     """Rows of a model that answers at random, but the same for the same place in the split."""
     found = []
     for i, (_, label) in enumerate(split.rows()):
         rng = np.random.default_rng(i)
-        wanted = {"logits": rng.standard_normal((1, 3)).astype(np.float32)}
-        noise = rng.standard_normal((1, 3)).astype(np.float32)
+        shape = answers(label).shape
+        wanted = {"logits": rng.standard_normal(shape).astype(np.float32)}
+        noise = rng.standard_normal(shape).astype(np.float32)
         outputs = {"logits": wanted["logits"] + np.float32(0.01) * noise}
         found.append(task.row(outputs, label, wanted if task.needs_reference else None))
     return np.stack(found)
@@ -149,11 +171,11 @@ def test_a_feed_has_exactly_the_models_inputs_in_their_type(data: TaskData, case
     feed = next(data.search.feeds())
 
     assert set(feed) == {t.name for t in case.model.inputs}
-    for tensor in case.model.inputs:
-        assert tensor.shape is not None
-        x = feed[tensor.name]
-        assert x.dtype == np.dtype(tensor.dtype)
-        assert x.ndim == len(tensor.shape)
+    for wanted in case.model.inputs:
+        assert wanted.shape is not None
+        x = feed[wanted.name]
+        assert x.dtype == np.dtype(wanted.dtype)
+        assert x.ndim == len(wanted.shape)
         assert x.shape[0] == 1
         assert x.flags.c_contiguous
 
@@ -197,9 +219,8 @@ def test_a_model_that_is_right_scores_better_than_one_that_is_wrong(
 ) -> None:
     right, wrong = [], []
     for _, label in data.report.rows():
-        best = int(label or 0)
-        answer = {"logits": np.eye(3, dtype=np.float32)[[best]]}
-        other = {"logits": np.eye(3, dtype=np.float32)[[(best + 1) % 2]]}
+        answer = {"logits": answers(label)}
+        other = {"logits": np.roll(answers(label), 1, axis=-1)}
         right.append(task.row(answer, label, answer))
         wrong.append(task.row(other, label, answer))
 

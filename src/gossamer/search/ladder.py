@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gossamer import plugins
 from gossamer.graph.observers.min_max import MinMax
+from gossamer.graph.roundings.gptq import Gptq
 from gossamer.graph.steps.fuse import Fuse
 from gossamer.graph.steps.quantize_dynamic import QuantizeDynamic
 from gossamer.graph.steps.quantize_static import QuantizeStatic
+from gossamer.graph.steps.quantize_weights import QuantizeWeights
 from gossamer.graph.steps.simplify import Simplify
 from gossamer.graph.steps.to_half import ToHalf
 from gossamer.recipe import Recipe
@@ -39,6 +42,12 @@ class Rung:
     def is_static(self) -> bool:
         """Whether it needs calibration."""
         return any(isinstance(step, QuantizeStatic) for step in self.recipe.graph_steps)
+
+    @property
+    def is_rounded_by_data(self) -> bool:
+        """Whether the calibration samples run once more for it."""
+        steps = [step for step in self.recipe.graph_steps if isinstance(step, QuantizeWeights)]
+        return any(step.rounding.needs_hessian for step in steps)
 
 
 def baseline(target: str, cpu: str, seed: int) -> Rung:
@@ -72,6 +81,27 @@ def ladder(
     static = [[_static(spec, cpu, seed, rule, out[spec.name]) for spec in specs] for rule in RULES]
     dynamic = [_dynamic(spec, cpu, seed, out[spec.name]) for spec in specs if spec.dynamic]
     return [*first, *static[0], *dynamic, *(rung for row in static[1:] for rung in row)]
+
+
+def weights_only(targets: tuple[str, ...], cpu: str, seed: int, exclude: Exclude) -> list[Rung]:
+    """Weights of 8 and of 4 bits, activations in float, for models that wait for their weights.
+
+    Args:
+        targets: Their names; those without such kernels have no candidates.
+        cpu: Weakest CPU level on which the result must be right.
+        seed: Of the recipes.
+        exclude: What stays in float on each target, where anything does.
+    """
+    found = []
+    for step in (QuantizeWeights(bits=8), QuantizeWeights(bits=4, rounding=Gptq())):
+        for name in targets:
+            if plugins.load("targets", name).weight_only is None:
+                continue
+            own = dataclasses.replace(step, exclude=exclude.get(name, ()))
+            recipe = Recipe(target=name, cpu=cpu, graph_steps=(Simplify(), Fuse(), own), seed=seed)
+            label = f"{step.bits}-bit weights"
+            found.append(Rung(label=label, recipe=recipe, placement=f"{name} {label}"))
+    return found
 
 
 def static_recipe(

@@ -58,7 +58,7 @@ class Limits:
         if self.trials.is_known(rung):
             return None
         expected = self.trials.expected_seconds(rung)
-        if rung.is_static and not self.is_calibrated():
+        if rung.is_rounded_by_data or (rung.is_static and not self.is_calibrated()):
             expected += SESSION_SECONDS + PASSES * len(self.prepared.data.calibration) * self._row()
         if expected > self.left:
             return "too little of the time budget was left"

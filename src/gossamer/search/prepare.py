@@ -21,7 +21,7 @@ from gossamer.errors import (
 from gossamer.measure.environment import environment, named_level, physical_cores
 from gossamer.measure.isolate import Isolated
 from gossamer.search.goal import MaxDrop, parse_seconds
-from gossamer.search.ladder import Exclude, Rung, baseline, ladder
+from gossamer.search.ladder import Exclude, Rung, baseline, ladder, weights_only
 from gossamer.task import DataRequest, TaskData
 
 if TYPE_CHECKING:
@@ -227,4 +227,7 @@ def planned(prepared: Prepared) -> list[Rung]:
     flags = environment(prepared.threads).flags
     floats = [baseline(name, request.cpu, request.seed) for name in prepared.targets]
     rest = ladder(prepared.targets, request.cpu, flags, request.seed, prepared.exclude)
+    if prepared.task.waits_for_weights:
+        own = weights_only(prepared.targets, request.cpu, request.seed, prepared.exclude)
+        rest = [*own, *rest]
     return [*floats, *rest]

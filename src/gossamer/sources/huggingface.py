@@ -41,6 +41,8 @@ _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 _TASKS = {
     "ForSequenceClassification": "text-classification",
     "ForImageClassification": "image-classification",
+    "ForCausalLM": "causal-lm",
+    "LMHeadModel": "causal-lm",
 }
 
 

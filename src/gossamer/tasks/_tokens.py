@@ -14,6 +14,9 @@ from gossamer.tasks._dtypes import dtype_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from gossamer.runtime import Feed
     from gossamer.source import FloatModel, TensorType
@@ -78,6 +81,43 @@ class Tokenizer:
             "position_ids": range(len(encoding.ids) + fill),
         }
         return {t.name: np.array([values[t.name]], dtype_of(t)) for t in self.inputs}
+
+
+def most_tokens(model: FloatModel, length: int) -> tuple[int, bool]:
+    """How many tokens a window of at most `length` has, and whether the model insists on them.
+
+    Raises:
+        DataError: The model does not take token numbers.
+    """
+    if not any(tensor.name == "input_ids" for tensor in model.inputs):
+        raise DataError(
+            "a model that takes input_ids",
+            ", ".join(tensor.name for tensor in model.inputs),
+            "Judge it with --task fidelity.",
+        )
+    fixed = _fixed_length(model.inputs)
+    return fixed or min(length, max_positions(model) or length), fixed is not None
+
+
+def text_tokens(model: FloatModel, path: Path) -> tuple[tuple[int, ...], list[NDArray[np.generic]]]:
+    """The token that the tokenizer begins texts with, if it does, and the tokens of a text.
+
+    Raises:
+        DataError: No tokenizer, no text, or a file that is none.
+        MissingDependency: The package that reads tokenizers is not installed.
+    """
+    backend = _backend(model)
+    backend.no_padding()
+    backend.no_truncation()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("a text in UTF-8", f"{path}: {error}") from error
+    first = backend.encode("").ids
+    tokens = backend.encode(text, add_special_tokens=False).ids
+    if not tokens:
+        raise DataError("a text of some tokens", f"none in {path}")
+    return tuple(first) if len(first) == 1 else (), [np.array(tokens)]
 
 
 def _fixed_length(inputs: Sequence[TensorType]) -> int | None:

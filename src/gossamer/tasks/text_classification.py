@@ -93,7 +93,8 @@ class TextClassification(Task):
     def row(self, outputs: Feed, label: Label, reference: Feed | None) -> NDArray[np.float64]:
         """[prediction, label, number of classes]; 1 class where a number is predicted."""
         if self.metric_name == "spearman":
-            return np.array([number(outputs), float(label or 0), 1])
+            wanted = float(label) if isinstance(label, int | float) else 0.0
+            return np.array([number(outputs), wanted, 1])
         z = logits(outputs)
         return np.array([int(z.argmax()), class_of(label, z.size), z.size], np.float64)
 

@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from gossamer.graph.passes.simplify import simplify
-from zoo.placed import agreement, conv_relu_conv, graph, run
+from zoo.placed import agreement, conv_relu_conv, feed, graph, run
 
 
 def _copy(model: ir.Model) -> ir.Model:
@@ -120,3 +120,53 @@ def test_outputs_that_turn_out_equal_keep_their_names() -> None:
 
     assert list(found) == ["b", "a", "c", "d"]
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+def rows(back: tuple[int, ...], gemm: str = "Gemm (m, w, b)") -> ir.Model:
+    """A Gemm whose rows are those of two axes."""
+    constants = {"b": (32,)} if "b)" in gemm else {}
+    return graph(
+        f"""(float[2, 6, 4, 8] x) => (float[{", ".join(map(str, back))}] y) {{
+        m = Reshape(x, flat)  p = {gemm}  y = Reshape(p, back) }}""",
+        flat=np.array([-1, 32]), back=np.array(back), w=(32, 32), **constants,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "gemm",
+    [
+        "Gemm (m, w, b)",
+        "Gemm (m, w)",
+        "Gemm <transB = 1> (m, w, b)",
+        "Gemm <alpha = 1.0> (m, w, b)",
+    ],
+)
+def test_a_gemm_of_rows_is_a_matmul_of_the_value(gemm: str) -> None:
+    before = rows((2, 6, 32), gemm)
+    data = feed(before)
+    wanted = run(ir.to_proto(before), data)["y"]
+
+    after = simplify(rows((2, 6, 32), gemm))
+
+    assert [n.op_type for n in after.graph][:2] == ["Reshape", "MatMul"]
+    assert "Gemm" not in {n.op_type for n in after.graph}
+    np.testing.assert_allclose(run(ir.to_proto(after), data)["y"], wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("back", "gemm"),
+    [
+        ((2, 3, 64), "Gemm (m, w, b)"),  # other rows than x has
+        ((2, 6, 32), "Gemm <alpha = 2.0> (m, w, b)"),
+        ((4, 3, 32), "Gemm (m, w, b)"),
+    ],
+)
+def test_another_gemm_stays(back: tuple[int, ...], gemm: str) -> None:
+    before = rows(back, gemm)
+    data = feed(before)
+    wanted = run(ir.to_proto(before), data)["y"]
+
+    after = simplify(rows(back, gemm))
+
+    assert "Gemm" in {n.op_type for n in after.graph}
+    np.testing.assert_allclose(run(ir.to_proto(after), data)["y"], wanted, rtol=1e-5, atol=1e-6)

@@ -217,3 +217,30 @@ def test_a_hub_that_cannot_be_reached_is_said(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SourceError, match=r"'no-one/no-model', which is also no path.*network"):
         find("no-one/no-model").open(tmp_path / "cache")
+
+
+def test_a_language_model_is_judged_by_its_next_tokens_and_fuses(tmp_path: Path) -> None:
+    import torch
+    import transformers
+
+    from gossamer.run import fused, save
+
+    config = transformers.GPT2Config(vocab_size=100, n_positions=64, n_embd=64, n_layer=2, n_head=2)
+    torch.manual_seed(0)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+
+    opened = find(str(tmp_path / "gpt2")).open(tmp_path / "cache")
+
+    assert opened.task == "causal-lm"
+    graph = fused(opened, "ort-cpu")
+    ops = [node.op_type for node in graph.graph]
+    assert ops.count("MultiHeadAttention") == 2
+    assert "Gemm" not in ops
+    save(graph, tmp_path / "fused" / "model.onnx")
+    names = [tensor.name for tensor in opened.inputs]
+    ids = np.random.default_rng(0).integers(0, 100, (2, 9))
+    feed = {name: ids if name == "input_ids" else np.ones_like(ids) for name in names}
+    (plain,), (fast,) = (
+        outputs_on_ort(path, [feed])[0] for path in (opened.path, tmp_path / "fused" / "model.onnx")
+    )
+    np.testing.assert_allclose(fast, plain, atol=1e-4)

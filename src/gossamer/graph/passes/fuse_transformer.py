@@ -28,12 +28,9 @@ def fuse_transformer(model: ir.Model) -> ir.Model:
 
     Values keep their names, so ranges calibrated on the simplified graph hold for this one.
     """
-    from onnxscript.rewriter import rewrite
     from onnxscript.rewriter.ort_fusions import bias_gelu, erfgelu, gelu, mha, mha_scale, sdpa
-    from onnxscript.rewriter.rules.common import _gemm_to_matmul_add
 
     with _quiet():
-        rewrite(model, [_gemm_to_matmul_add.gemm_to_matmul_add_rule])
         passes.ShapeInferencePass()(model)
         erfgelu.fuse_erfgelu(model)
         plain = model.clone()

@@ -8,6 +8,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from gossamer.graph.passes.fold_scale import fold_scale
+from gossamer.graph.passes.gemm_of_rows import gemm_of_rows
 from gossamer.graph.passes.named_outputs import named_outputs
 from gossamer.graph.passes.pool_averages import pool_averages
 
@@ -37,6 +38,6 @@ def simplify(model: ir.Model) -> ir.Model:
     passes.DeduplicateInitializersPass()(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.NameFixPass()(model)
-    model = pool_averages(fold_scale(model))
+    model = pool_averages(fold_scale(gemm_of_rows(model)))
     passes.RemoveUnusedNodesPass()(model)
     return named_outputs(model, names)

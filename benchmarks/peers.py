@@ -71,7 +71,7 @@ def ort_dynamic(request: Request) -> None:
 
 def nncf_openvino(request: Request) -> None:
     """nncf.quantize of the model as OpenVINO reads it."""
-    openvino, nncf = _openvino_and_nncf()
+    openvino, nncf = openvino_and_nncf()
     network = openvino.Core().read_model(str(request.model))
     quantized = nncf.quantize(network, nncf.Dataset(list(request.feeds())), **_options(request))
     openvino.save_model(quantized, str(request.out / "model.xml"))
@@ -81,7 +81,7 @@ def nncf_onnx(request: Request) -> None:
     """nncf.quantize of the ONNX model."""
     import onnx
 
-    _, nncf = _openvino_and_nncf()
+    _, nncf = openvino_and_nncf()
     model = onnx.load(request.model)
     quantized = nncf.quantize(model, nncf.Dataset(list(request.feeds())), **_options(request))
     onnx.save(quantized, request.out / "model.onnx")
@@ -197,7 +197,7 @@ def _reader(request: Request) -> Any:
     return Rows()
 
 
-def _openvino_and_nncf() -> tuple[Any, Any]:
+def openvino_and_nncf() -> tuple[Any, Any]:
     from gossamer.runtimes.openvino import package
 
     openvino = package()

@@ -121,21 +121,23 @@ class Grid:
 
     def quantize(self, weight: NDArray[np.float32]) -> NDArray[np.int16]:
         """The nearest stored numbers."""
-        scale, zero = self.of_inputs(slice(0, weight.shape[1]))
+        scale, zero = self.of_inputs(weight.shape[1])
         stored = np.clip(np.rint(weight / scale) + zero, self.qmin, self.qmax)
         whole: NDArray[np.int16] = stored.astype(np.int16)
         return whole
 
     def dequantize(self, stored: NDArray[np.int16]) -> NDArray[np.float32]:
         """What stored numbers stand for."""
-        scale, zero = self.of_inputs(slice(0, stored.shape[1]))
+        scale, zero = self.of_inputs(stored.shape[1])
         real: NDArray[np.float32] = (stored - zero) * scale
         return real
 
-    def of_inputs(self, inputs: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Scale and zero point of each weight of some inputs, `[outputs, inputs of the slice]`."""
-        groups = np.arange(inputs.start, inputs.stop) // self.size
-        return self.scale[:, groups], self.zero_point[:, groups]
+    def of_inputs(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scale and zero point of each weight, `[outputs, count]`, where `count` inputs are."""
+        scale, zero = (
+            np.repeat(part, self.size, axis=1)[:, :count] for part in (self.scale, self.zero_point)
+        )
+        return scale, zero
 
 
 SMALLEST_SCALE = np.float32(1e-30)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from gossamer.graph.place import Wish
+from gossamer.graph.steps.quantize_weights import QuantizeWeights
+from gossamer.run import NO_DATA
+from gossamer.step import GraphContext
 from zoo.placed import OPENVINO, ORT, graph, quantized
 
 EMULATOR = shutil.which("qemu-x86_64")
@@ -21,6 +25,7 @@ CPU = ("-cpu", "Haswell")  # AVX2: adds pairs of products by VPMADDUBSW, in s16
 RUNNER = Path(__file__).with_name("run_files.py")
 KINDS = ("alternating", "equal", "one channel")
 TARGETS = (ORT, OPENVINO)
+BITS: tuple[Literal[4, 8], ...] = (4, 8)
 
 # Operator, weight shape, input shape, axis of the output channels. Small first layers, odd numbers
 # of channels, groups and depthwise Convs have kernels of their own.
@@ -79,6 +84,24 @@ def write(folder: Path) -> list[Path]:
                     path.write_bytes(ir.to_proto(written).SerializeToString())
                     paths.append(path)
         np.save(folder / f"{layout}.npy", x)
+    return [*paths, *write_weights(folder)]
+
+
+def write_weights(folder: Path) -> list[Path]:
+    """The same with weights in groups of few bits, and the standard's form of it as reference."""
+    paths = []
+    (folder / "reference").mkdir()
+    context = GraphContext(target=ORT, cpu="portable", calibration=NO_DATA, record=lambda _: None)
+    for bits in BITS:
+        np.save(folder / f"{bits} bits.npy", np.full((1, 9, 128), 100, np.float32))
+        for kind in KINDS:
+            for place in ("reference", *(target.runtime for target in TARGETS)):
+                text = "(float[1, 9, 128] x) => (float[a, b, c] y) { y = MatMul(x, w) }"
+                model = graph(text, w=weights(kind, (128, 96), 1))
+                step = QuantizeWeights(bits=bits, standard=place == "reference")
+                path = folder / place / f"{bits} bits, {kind}.onnx"
+                path.write_bytes(ir.to_proto(step.apply(model, context)).SerializeToString())
+                paths += [path] if place != "reference" else []
     return paths
 
 
@@ -86,7 +109,9 @@ def in_float(path: Path) -> NDArray[np.generic]:
     """What a file means: its products computed in float32."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(path.read_bytes(), options)
+    reference = path.parents[1] / "reference" / path.name
+    known = reference if reference.exists() else path
+    session = onnxruntime.InferenceSession(known.read_bytes(), options)
     result: NDArray[np.generic] = session.run(None, {"x": np.load(_input(path))})[0]
     return result
 

@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, given, reject, settings
 from gossamer import plugins
 from gossamer.errors import BuildError, MeasureError
 from gossamer.graph.passes.simplify import simplify
+from gossamer.graph.roundings.gptq import Gptq
 from gossamer.graph.steps.fuse import Fuse
 from gossamer.graph.steps.quantize_dynamic import QuantizeDynamic
 from gossamer.graph.steps.quantize_static import QuantizeStatic
+from gossamer.graph.steps.quantize_weights import QuantizeWeights
 from gossamer.graph.steps.simplify import Simplify
 from gossamer.measure.isolate import Isolated, build
 from gossamer.plan import Plan, Reason
@@ -35,6 +37,8 @@ from zoo.statistics import observed
 WAYS: tuple[tuple[str, GraphStep], ...] = (
     *(("ort-cpu", QuantizeStatic()), ("openvino-cpu", QuantizeStatic())),
     ("ort-cpu", QuantizeDynamic()),
+    ("ort-cpu", QuantizeWeights(bits=8, size=16, rounding=Gptq(), activation_aware=True)),
+    ("openvino-cpu", QuantizeWeights(bits=8, size=16)),
 )
 LEAST_SQNR = 8.0  # dB; what computes something else has about 0
 NOTHING = 1e-6  # mean square

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import re
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from gossamer.measure.measure import Comparison, ratio
@@ -23,6 +26,7 @@ Load = Callable[[str], types.ModuleType]
 @pytest.fixture
 def load(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     """A module of the folder benchmarks, as its scripts import it."""
+    monkeypatch.syspath_prepend(str(repository))
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
     return importlib.import_module
 
@@ -230,3 +234,29 @@ def test_the_geometric_mean_is_over_models_with_random_weights(load: Load) -> No
     text = load("table").render([row("fidelity", 2.0), row("fidelity", 8.0), row("real", 100.0)])
 
     assert "over 2 of the models with random weights: 4.00 times as fast as the best flo" in text
+
+
+def test_the_guide_tells_the_measured_perplexities(load: Load, repository: Path) -> None:
+    weights = load("benchmarks.weights")
+    rows = {row["row"]: row for row in json.loads(weights.RESULTS.read_text())}
+    guide = (repository / "docs/guides/compress-a-language-model.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `?([a-z0-9, :-]+?)`? \|.*\| ([0-9.]+) \|$", guide, re.MULTILINE))
+
+    measured = rows["perplexity"]["roundings"]
+    named = {name: float(value) for name, value in told.items()}
+    assert named == {name: round(found["perplexity"], 3) for name, found in measured.items()}
+    assert measured["gptq"]["of_nearest"] < 0.5
+
+
+def test_the_model_of_wide_layers_runs(load: Load, tmp_path: Path) -> None:
+    path = load("benchmarks.weights").layered(tmp_path / "wide.onnx", 2, 32, 64)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).standard_normal((1, 3, 32)).astype(np.float32)
+    assert session.run(None, {"x": x})[0].shape == x.shape
+
+
+def test_anonymous_memory_is_watched(load: Load) -> None:
+    with load("benchmarks.weights").Watch() as watch:
+        held = np.ones(30_000_000, np.float32)
+        time.sleep(0.2)
+    assert watch.peak > held.nbytes

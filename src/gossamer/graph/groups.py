@@ -195,6 +195,8 @@ def _integers(array: NDArray[np.generic], bits: int) -> ir.TensorProtocol:
 
 
 def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    while name in graph.initializers:  # of somebody else
+        name += "_"
     tensor.name = name
     value = ir.Value(
         name=name,

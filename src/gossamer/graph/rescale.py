@@ -67,6 +67,8 @@ def makers(value: ir.Value, quantized: frozenset[str]) -> tuple[Part, ...]:
         return _normalization(node)
     if node.op_type == "MultiHeadAttention":
         return _attention(node, quantized)
+    if node.op_type == "Mul":
+        return _scaled(node)
     return _product(node, quantized)
 
 
@@ -124,6 +126,16 @@ def _normalization(node: ir.Node) -> tuple[Part, ...]:
     )
     sizes = {_row(part) for part in parts}
     return parts if len(sizes) == 1 and None not in sizes else ()
+
+
+def _scaled(mul: ir.Node) -> tuple[Part, ...]:
+    """The row that scales a normalization written out, if the other operand is no constant."""
+    for index in (1, 0):
+        part, other = Part(node=mul, index=index, axis=0), mul.inputs[1 - index]
+        rank = len(other.shape) if other is not None and other.shape is not None else 0
+        if _row(part) is not None and constant(other) is None and rank > 1:
+            return (part,)
+    return ()
 
 
 def _last_axis(node: ir.Node) -> int | None:

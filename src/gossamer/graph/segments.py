@@ -105,6 +105,10 @@ class Segments:
         self._types = reply["types"]
         return arrays["hessian"].astype(np.float32)
 
+    def scale(self, value: ir.Value, factors: NDArray[np.float32]) -> None:
+        """Multiply the channels of a value that was made, as what makes it does from now on."""
+        self._ask({"op": "scale", "value": value.name or ""}, {"factors": factors})
+
     def _piece(self, value: ir.Value) -> tuple[list[ir.Node], list[ir.Value]]:
         """The nodes that have to run for `value`, and the kept values that they read."""
         graph = self._model.graph

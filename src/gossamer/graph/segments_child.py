@@ -48,6 +48,10 @@ class Samples:
         if request["op"] == "feed":
             self._kept.append(arrays)
             return {"types": self._types()}, {}
+        if request["op"] == "scale":
+            for known in self._kept:
+                known[request["value"]] = np.multiply(known[request["value"]], arrays["factors"])
+            return {}, {}
         return self._run(request["path"], request["value"], set(request["keep"]))
 
     def _run(self, path: str, value: str, keep: set[str]) -> tuple[dict[str, Any], Feed]:

@@ -182,6 +182,56 @@ def test_gptq_loses_less_of_the_output_than_nearest() -> None:
     assert lost[Gptq()] > lost[Nearest()] + 1.5
 
 
+def normalized() -> ir.Model:
+    """Of two products that read one normalization, whose output has a few large channels."""
+    size = np.ones(64, np.float32)
+    size[::16] = 20
+    return graph(
+        """(float[1, n, 64] x) => (float[1, n, 64] y) {
+        v = LayerNormalization <axis = -1> (x, g)  a = MatMul(v, w1)  b = MatMul(v, w2)
+        y = Add(a, b) }""",
+        g=size, w1=(64, 64), w2=(64, 64),
+    )  # fmt: skip
+
+
+def scaled() -> ir.Model:
+    """The same behind a normalization that is written out."""
+    size = np.ones(64, np.float32)
+    size[::16] = 20
+    return graph(
+        """(float[1, n, 64] x) => (float[1, n, 64] y) {
+        t = Tanh(x)  v = Mul(g, t)  a = MatMul(v, w1)  b = MatMul(v, w2)  y = Add(a, b) }""",
+        g=size, w1=(64, 64), w2=(64, 64),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("build", [normalized, scaled])
+def test_inputs_with_much_power_get_finer_steps(build: object) -> None:
+    feeds, lost = samples(), {}
+    for aware in (False, True):
+        step = QuantizeWeights(activation_aware=aware, standard=True)
+        model = build()  # type: ignore[operator]
+        written, _ = applied(step, model, calibration=given(feeds))
+        pairs = [
+            (run(ir.to_proto(build()), each)["y"], run(ir.to_proto(written), each)["y"])  # type: ignore[operator]
+            for each in feeds
+        ]
+        wanted, got = (np.concatenate(side, axis=1) for side in zip(*pairs, strict=True))
+        lost[aware] = sqnr(wanted, got)
+    assert lost[True] > lost[False] + 3
+
+
+def test_a_value_that_others_read_keeps_its_size() -> None:
+    model = perceptron()  # its first products read an input of the graph
+    written, _ = applied(
+        QuantizeWeights(activation_aware=True), perceptron(), calibration=given(samples())
+    )
+    plain, _ = applied(QuantizeWeights(), model)
+    for name in ("w1_stored", "w2_stored"):
+        tensors = [m.graph.initializers[name].const_value for m in (written, plain)]
+        assert np.array_equal(*(tensor.numpy() for tensor in tensors))  # type: ignore[union-attr]
+
+
 def test_what_stays_in_float_has_its_reason() -> None:
     model = graph(
         """(float[1, 4, 24] x, float[24, 24] v) => (float[1, 4, 64] y, float[1, 4, 24] z) {

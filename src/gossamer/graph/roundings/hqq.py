@@ -44,7 +44,7 @@ class Hqq(Rounding):
         known, best, least, beta = grid, grid, _loss(weight, grid, starts), BETA
         for _ in range(self.rounds):
             stored = known.quantize(weight).astype(np.float32)
-            scale, zero = known.of_inputs(slice(0, weight.shape[1]))
+            scale, zero = known.of_inputs(weight.shape[1])
             error = weight / scale - (stored - zero)  # in steps, whatever the weights' size
             target = weight - _shrunk(error, beta) * scale
             known = _refitted(known, stored, target, starts)
@@ -74,11 +74,11 @@ def _refitted(
 ) -> Grid:
     """The zero point, then the scale, that bring stored numbers closest to the target."""
     counts = np.diff([*starts, stored.shape[1]]).astype(np.float32)
-    scale, _ = grid.of_inputs(slice(0, stored.shape[1]))
+    scale, _ = grid.of_inputs(stored.shape[1])
     mean = np.add.reduceat(stored - target / scale, starts, axis=1) / counts
     zero = np.clip(np.rint(mean), grid.qmin, grid.qmax).astype(np.float32)
     moved = grid if grid.is_symmetric else replace(grid, zero_point=zero)
-    centred = stored - moved.of_inputs(slice(0, stored.shape[1]))[1]
+    centred = stored - moved.of_inputs(stored.shape[1])[1]
     power = np.add.reduceat(centred * centred, starts, axis=1)
     fit = np.add.reduceat(centred * target, starts, axis=1) / np.where(power > 0, power, 1)
     return replace(moved, scale=np.where(fit > 0, fit, grid.scale).astype(np.float32))

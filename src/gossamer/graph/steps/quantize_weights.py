@@ -11,9 +11,11 @@ import onnx_ir as ir
 
 from gossamer.errors import RecipeError, TargetError
 from gossamer.graph import groups, select
+from gossamer.graph.awq import scales
 from gossamer.graph.groups import Groups, Stored
 from gossamer.graph.match import constant
 from gossamer.graph.refuse import refusal
+from gossamer.graph.rescale import axis, channels, fold, makers
 from gossamer.graph.roundings.nearest import Nearest
 from gossamer.graph.segments import Segments
 from gossamer.graph.spill import Spill
@@ -46,6 +48,8 @@ class QuantizeWeights(GraphStep):
         size: Inputs of one output that share a scale and a zero point.
         symmetric: Whether all zero points are the middle, and so not stored.
         rounding: How weights become whole numbers.
+        activation_aware: Whether inputs with much power get finer steps where that costs nothing
+            when the model runs (`gossamer.graph.awq`).
         standard: Whether weights stand behind the standard's DequantizeLinear (opset 21) instead of
             inside MatMulNBits, which runtimes load faster.
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
@@ -55,6 +59,7 @@ class QuantizeWeights(GraphStep):
     size: int = 32
     symmetric: bool = False
     rounding: Rounding = field(default_factory=Nearest)
+    activation_aware: bool = False
     standard: bool = False
     exclude: tuple[str, ...] = ()
 
@@ -86,10 +91,12 @@ class QuantizeWeights(GraphStep):
         context.progress.stage("quantize weights", len(plan.quantized))
         with contextlib.ExitStack() as scope:
             segments = None
-            if self.rounding.needs_hessian and sites:
+            if sites and (self.rounding.needs_hessian or self.activation_aware):
                 segments = scope.enter_context(Segments(model, context.calibration.feeds()))
             for value, nodes in sites.items():
                 hessian = segments.hessian(value) if segments is not None else None
+                if segments is not None and hessian is not None and self.activation_aware:
+                    hessian = writer.rescale(value, nodes, segments, hessian)
                 for node in nodes:
                     writer.write(node, hessian)
                     context.progress.advance()
@@ -143,19 +150,45 @@ class _Writer:
         )
         self._known: dict[tuple[str, bool], Constants] = {}
 
+    def rescale(
+        self,
+        value: ir.Value,
+        nodes: list[ir.Node],
+        segments: Segments,
+        hessian: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """The Hessian of a value, whose channels come in the best size if `nodes` alone read it."""
+        parts = makers(value, frozenset())
+        weights = [node.inputs[1] for node in nodes]
+        is_alone = {use.node for use in value.uses()} == set(nodes) and not value.is_graph_output()
+        if not (is_alone and parts and all(w is not None and len(w.uses()) == 1 for w in weights)):
+            return hessian
+        laid = [_laid(node) for node in nodes]
+        if channels(parts) != len(hessian) or axis(parts) != -1:
+            return hessian
+        found = scales(laid, self._groups, hessian)
+        if found is None:
+            return hessian
+        factors = np.reciprocal(found)
+        fold(self._graph, parts, factors)
+        segments.scale(value, factors)
+        for node, array, weight in zip(nodes, laid, weights, strict=True):
+            if weight is not None:
+                larger = array * found
+                content = larger if node.attributes.get_int("transB", 0) else larger.T
+                weight.const_value = ir.Tensor(np.ascontiguousarray(content), name=weight.name)
+        return hessian / np.outer(found, found)
+
     def write(self, node: ir.Node, hessian: NDArray[np.float32] | None) -> None:
         """Let `node` multiply with stored weights; the float ones go once nobody reads them."""
         weight = node.inputs[1]
-        tensor = constant(weight)
         assert weight is not None  # it is a site
-        assert tensor is not None
         is_transposed = bool(node.attributes.get_int("transB", 0))
         name = f"{weight.name}_t" if is_transposed else weight.name or ""
         if (name, is_transposed) not in self._known:
-            laid = tensor.numpy() if is_transposed else tensor.numpy().T
             is_alone = len({use.node.inputs[0] for use in weight.uses()}) == 1
             rounding = self._rounding if is_alone or hessian is None else Nearest()
-            numbers, grid = self._rounded(laid, rounding, hessian)
+            numbers, grid = self._rounded(_laid(node), rounding, hessian)
             stored = Stored(
                 numbers=numbers, grid=grid, groups=self._groups, is_transposed=is_transposed
             )
@@ -170,8 +203,8 @@ class _Writer:
         rounding: Rounding,
         hessian: NDArray[np.float32] | None,
     ) -> tuple[NDArray[np.int16], Grid]:
-        """A part of the outputs at a time: outputs know nothing of each other."""
-        step = max(1, AT_ONCE // weight.shape[1])
+        """A part of the outputs at a time, where no data has to be looked at again for each."""
+        step = len(weight) if rounding.needs_hessian else max(1, AT_ONCE // weight.shape[1])
         parts = []
         for first in range(0, weight.shape[0], step):
             rows = np.ascontiguousarray(weight[first : first + step], np.float32)
@@ -183,6 +216,14 @@ class _Writer:
             zero_point=np.concatenate([grid.zero_point for grid in grids]),
         )
         return np.concatenate(numbers), whole
+
+
+def _laid(node: ir.Node) -> NDArray[np.float32]:
+    """The weight of a site as `[outputs, inputs]`."""
+    tensor = constant(node.inputs[1])
+    assert tensor is not None  # it is a site
+    array = tensor.numpy()
+    return array if node.attributes.get_int("transB", 0) else array.T
 
 
 def _by_value(graph: ir.Graph, plan: Plan) -> dict[ir.Value, list[ir.Node]]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import onnx_ir as ir
+
+from gossamer import store
 from gossamer.errors import CalibrationError
 from gossamer.frames import Channel
 from gossamer.graph import taps
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     from gossamer.runtime import Feed
 
 TAIL_BYTES = 2000
+RUNTIME_THREADS = 0  # as many as the runtime thinks best
+MODEL, WEIGHTS = "model.onnx", "weights.bin"
 
 
 class Child:
@@ -92,3 +99,30 @@ class Child:
         if "error" in reply:
             raise CalibrationError(*reply["error"])
         return reply, results
+
+
+@contextlib.contextmanager
+def serving(model: ir.Model, names: Iterable[str]) -> Iterator[Child]:
+    """A process that gives out these values of `model` as it is now, while the block lasts.
+
+    Args:
+        model: A float model that ONNX Runtime can run; it may change within the block.
+        names: Of values that nodes make.
+
+    Raises:
+        CalibrationError: The model does not load.
+        StorageError: No room for a temporary copy of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as name:
+        folder = Path(name)
+        with store.told_apart(folder):
+            ir.save(model, folder / MODEL, external_data=WEIGHTS)
+        copy = ir.load(folder / MODEL)
+        missing = set(names) - {v.name for v in copy.graph.outputs}
+        made = (v for node in copy.graph for v in node.outputs)
+        copy.graph.outputs.extend(v for v in made if v.name in missing)
+        with store.told_apart(folder):
+            ir.save(copy, folder / MODEL)
+        with Child(folder / "child.log") as child:
+            child.open(folder / MODEL, {"threads": RUNTIME_THREADS})
+            yield child

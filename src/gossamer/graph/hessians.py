@@ -9,20 +9,17 @@ samples, in a process of its own, once for as many sites as `LIMIT` has room for
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from gossamer import store
 from gossamer.errors import CalibrationError
-from gossamer.graph.child import Child
+from gossamer.graph.child import Child, serving
 from gossamer.graph.layout import CHANNEL_AXES
 from gossamer.graph.match import constant
 
@@ -33,8 +30,6 @@ LIMIT = 256 << 20  # bytes of the sums that one pass makes, unless a single site
 POSITIONS = 64  # of each value and sample that count, spread over all of them
 ROWS = 512  # that are gathered before they are multiplied
 TURN = (5**0.5 - 1) / 2  # multiples of it, without the whole part, fill [0, 1) evenly
-RUNTIME_THREADS = 0  # as many as the runtime thinks best
-MODEL, WEIGHTS = "model.onnx", "weights.bin"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,26 +190,10 @@ def opened(
         CalibrationError: The model does not run.
         StorageError: No room for a temporary copy of it.
     """
-    with tempfile.TemporaryDirectory(prefix="gossamer-") as name:
-        folder = Path(name)
-        with store.told_apart(folder):
-            ir.save(model, folder / MODEL, external_data=WEIGHTS)
-        copy = ir.load(folder / MODEL)
-        nodes = {node.name: node for node in copy.graph}
-        windows = {s: w for s in sites if (w := Window.of(nodes[s])) is not None}
-        _give_out(copy.graph, {window.value for window in windows.values()})
-        with store.told_apart(folder):
-            ir.save(copy, folder / MODEL)
-        with Child(folder / "child.log") as child:
-            child.open(folder / MODEL, {"threads": RUNTIME_THREADS})
-            yield Hessians(child, windows, feeds)
-
-
-def _give_out(graph: ir.Graph, names: set[str]) -> None:
-    known = {v.name for v in graph.outputs}
-    graph.outputs.extend(
-        v for node in graph for v in node.outputs if v.name in names and v.name not in known
-    )
+    nodes = {node.name: node for node in model.graph}
+    windows = {s: w for s in sites if (w := Window.of(nodes[s])) is not None}
+    with serving(model, {window.value for window in windows.values()}) as child:
+        yield Hessians(child, windows, feeds)
 
 
 def _means(

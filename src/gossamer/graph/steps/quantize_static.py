@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from gossamer.graph import hessians, qdq
+from gossamer.graph import empirical, hessians, qdq
 from gossamer.graph.equalize import equalizing_factors
 from gossamer.graph.layout import CHANNEL_AXES
 from gossamer.graph.observers.min_max import MinMax
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gossamer.statistics import Statistics
 
 Smoothing = Literal["none", "smoothquant", "cross-layer"]
-Correction = Literal["none", "analytic"]
+Correction = Literal["none", "analytic", "empirical"]
 SYMMETRIC = QuantSpec(dtype="s8", symmetric=True)
 
 
@@ -51,7 +51,8 @@ class QuantizeStatic(GraphStep):
             `smoothquant` by what was observed (`gossamer.graph.smooth`), `cross-layer` by weights
             alone (`gossamer.graph.equalize`), or `none`.
         correction: What takes the mean error of rounding back in biases: `analytic`, for rounded
-            weights, from mean inputs (`gossamer.graph.bias`), or `none`.
+            weights, from mean inputs (`gossamer.graph.bias`); `empirical`, for everything in front
+            of a bias, by running both models (`gossamer.graph.empirical`); or `none`.
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
         reverted: Names of sites that stay in float because they cost too much accuracy.
     """
@@ -90,9 +91,14 @@ class QuantizeStatic(GraphStep):
         context.record(plan)
         numbers = parameters(plan, statistics, self.ranges, smoothing)
         means = {name: channels.mean for name, channels in statistics.channels.items()}
+        is_empirical = self.correction == "empirical"
+        feeds = context.calibration.feeds
+        reference = empirical.observe(model, plan, feeds(), smoothing) if is_empirical else None
         with self._rounder(model, plan, context) as rounder:
             corrected = means if self.correction == "analytic" else None
             written = qdq.write(model, plan, numbers, smoothing, corrected, rounder)
+        if reference is not None:
+            empirical.correct(written, reference)
         return repeated_relu(written)
 
     def _foldable(self, graph: ir.Graph, plan: Plan) -> tuple[str, ...]:
@@ -109,13 +115,8 @@ class QuantizeStatic(GraphStep):
             case "smoothquant":
                 return factors(graph, plan, statistics, self.ranges)
             case "cross-layer":
-                known = {
-                    name
-                    for name, channels in statistics.channels.items()
-                    if channels.low is not None and channels.high is not None
-                }
-                names = [v for v in self._foldable(graph, plan) if v in known]
-                return equalizing_factors(graph, plan, names)
+                names = self._foldable(graph, plan)
+                return equalizing_factors(graph, plan, names, statistics.channels)
 
     @contextmanager
     def _rounder(self, model: ir.Model, plan: Plan, context: GraphContext) -> Iterator[Rounder]:

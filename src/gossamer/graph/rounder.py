@@ -75,7 +75,7 @@ class Rounder:
         for group, rows in enumerate(weight.reshape(groups, outputs, -1)):
             grid = Grid(
                 scale=scale[group], zero_point=zero[group], size=inputs * places,
-                qmin=spec.qmin, qmax=spec.qmax,
+                qmin=spec.qmin, qmax=spec.qmax, is_symmetric=True,
             )  # fmt: skip
             hessian = None if hessians is None else hessians[group]
             stored, chosen = self.rounding.round(rows, grid, hessian)

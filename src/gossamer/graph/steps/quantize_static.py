@@ -40,7 +40,7 @@ SYMMETRIC = QuantSpec(dtype="s8", symmetric=True)
 class QuantizeStatic(GraphStep):
     """int8 weights and activations with ranges fixed by calibration.
 
-    No option makes the model slower: docs/algorithms.md says when which of them pays.
+    What its options do for accuracy, and when they pay, is in docs/algorithms.md.
 
     Attributes:
         ranges: Rule that chooses activation ranges from the calibration statistics.

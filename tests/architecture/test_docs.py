@@ -23,6 +23,7 @@ COMMAND = re.compile(r"(?:`|^)gossamer ([a-z][^`\n]*)", re.MULTILINE)
 GUIDES = [
     ("add-a-target", "targets"),
     ("add-a-range-rule", "ranges"),
+    ("add-a-rounding", "roundings"),
     ("add-a-task", "tasks"),
 ]
 

@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from gossamer import plugins
 from gossamer.measure.measure import Comparison, ratio
 from gossamer.measurement import Latency
 from zoo import runnable
@@ -29,6 +30,13 @@ def load(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     monkeypatch.syspath_prepend(str(repository))
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
     return importlib.import_module
+
+
+@pytest.fixture
+def algorithms(repository: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The module that is run with `python -m`, from the folder above."""
+    monkeypatch.syspath_prepend(str(repository))
+    return importlib.import_module("benchmarks.algorithms")
 
 
 def test_every_architecture_of_a_case_has_a_factory(load: Load, repository: Path) -> None:
@@ -260,3 +268,33 @@ def test_anonymous_memory_is_watched(load: Load) -> None:
         held = np.ones(30_000_000, np.float32)
         time.sleep(0.2)
     assert watch.peak > held.nbytes
+
+
+def test_the_table_of_algorithms_is_that_of_the_results(
+    algorithms: types.ModuleType, repository: Path
+) -> None:
+    rows = json.loads((repository / "benchmarks" / "results" / "algorithms.json").read_text())
+    page = (repository / "docs" / "algorithms.md").read_text(encoding="utf-8")
+
+    body = page.split(algorithms.BEGIN)[1].split(algorithms.END)[0]
+
+    assert body == f"\n{algorithms.render(rows)}", "run: python -m benchmarks.algorithms --table"
+
+
+def test_every_set_of_options_is_a_step(algorithms: types.ModuleType) -> None:
+    for options in algorithms.OPTIONS.values():
+        step = plugins.parse("steps", {"quantize-static": options})
+        assert plugins.parse("steps", plugins.dump(step)) == step
+
+
+def test_a_row_of_algorithms_replaces_what_was_measured_of_the_same(
+    algorithms: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(algorithms, "RESULTS", tmp_path / "algorithms.json")
+    row = {"model": "a", "bits": 8, "options": "none", "sqnr_db": 1.0}
+
+    for other in (row, row | {"bits": 4}, row | {"sqnr_db": 2.0}):
+        algorithms.keep(other)
+
+    kept = json.loads((tmp_path / "algorithms.json").read_text())
+    assert [(r["bits"], r["sqnr_db"]) for r in kept] == [(4, 1.0), (8, 2.0)]

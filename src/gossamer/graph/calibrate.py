@@ -7,15 +7,12 @@ statistics come back, so that memory does not grow with the number of samples.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -23,8 +20,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from gossamer import store
 from gossamer.errors import CalibrationError
-from gossamer.frames import Channel
 from gossamer.graph import taps
+from gossamer.graph.child import Child
 from gossamer.graph.taps import Wanted
 from gossamer.progress import Silent
 from gossamer.statistics import CHANNELS, ChannelStatistics, Statistics, TensorStatistics
@@ -40,7 +37,6 @@ REFERENCES, REFERENCE_STEP = 16, 8
 EXTRA, PROCESS, SHARE = 8 << 20, 65 << 20, 0.35
 BYTES = 4  # of a float32
 PLAIN, TAPPED, WEIGHTS = "plain.onnx", "tapped.onnx", "weights.bin"
-TAIL_BYTES = 2000
 
 
 def collect(  # noqa: PLR0913 - four of them are options
@@ -84,7 +80,7 @@ def collect(  # noqa: PLR0913 - four of them are options
         folder = Path(name)
         options = {"threads": threads, "seed": seed}
         step = max(REFERENCE_STEP, -(-samples // REFERENCES))
-        with _Child(folder / "tapped.log") as tapped:  # starts while the graph is written
+        with Child(folder / "tapped.log") as tapped:  # starts while the graph is written
             found = _write(model, wanted, first, samples, folder)
             lanes = _lanes(found, folder / WEIGHTS, threads)
             tapped.open(folder / TAPPED, options | {"lanes": lanes}, found)
@@ -157,7 +153,7 @@ def _lanes(found: taps.Taps, weights: Path, threads: int) -> int:
 
 
 def _run_tapped(
-    tapped: _Child, stream: Iterator[Feed], step: int, watcher: Progress
+    tapped: Child, stream: Iterator[Feed], step: int, watcher: Progress
 ) -> dict[int, Feed]:
     """Every `step`-th sample by its number, after all of them ran."""
     references = {}
@@ -178,7 +174,7 @@ def _run_plainly(
     what it took for the same ones; that of the first run, which is slower, is not.
     """
     begin = time.perf_counter()
-    with _Child(folder / "plain.log") as plain:
+    with Child(folder / "plain.log") as plain:
         plain.open(folder / PLAIN, options)
         start = time.perf_counter() - begin
         first, *others = (plain.run(feed) for feed in references.values())
@@ -266,67 +262,3 @@ class _Clock:
             if item is None:
                 return
             yield item
-
-
-class _Child:
-    """A process that runs a model, from `with` to the end of the block; what it tells is a file."""
-
-    def __init__(self, told: Path) -> None:
-        self._told = told
-
-    def __enter__(self) -> Self:
-        with self._told.open("wb") as told:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "gossamer.graph.calibrate_child"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=told,
-                bufsize=0,
-            )
-        assert self._process.stdin is not None  # for the type checker: both are PIPE
-        assert self._process.stdout is not None
-        self._pipes = self._process.stdin, self._process.stdout
-        self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in self._pipes:
-            pipe.close()
-
-    def open(self, path: Path, options: Mapping[str, Any], found: taps.Taps | None = None) -> None:
-        """Load the model, and look at what its taps give out."""
-        request: dict[str, Any] = {"op": "open", "path": str(path), **options}
-        if found is not None:
-            request |= {"inputs": taps.INPUTS, "taps": dataclasses.asdict(found)}
-        self.ask(request)
-
-    def run(self, feed: Feed) -> float:
-        """Seconds until the child answered to one sample, which a plain one does when it ran."""
-        begin = time.perf_counter()
-        self.ask({"op": "run"}, feed)
-        return time.perf_counter() - begin
-
-    def ask(
-        self, request: Mapping[str, Any], arrays: Feed | None = None
-    ) -> tuple[dict[str, Any], Feed]:
-        """Header and arrays of the reply.
-
-        Raises:
-            CalibrationError: The child refused, or is gone.
-        """
-        try:
-            self._channel.send(request, arrays or {}, None)
-            reply, results = self._channel.receive(None)
-        except EOFError:
-            code = self._process.wait()
-            told = self._told.read_text(encoding="utf-8", errors="replace")[-TAIL_BYTES:].strip()
-            raise CalibrationError(
-                "a calibration process that stays alive",
-                f"one that ended with code {code}",
-                f"{'Out of memory? ' if code == -9 else ''}It wrote: {told or 'nothing'}",
-            ) from None
-        if "error" in reply:
-            raise CalibrationError(*reply["error"])
-        return reply, results

@@ -1,8 +1,9 @@
 """The process that calibrates: `python -m gossamer.graph.calibrate_child`, see `calibrate`.
 
-It runs one model, tapped or plain, and keeps nothing but statistics. It answers one frame on stdin
-with one frame on stdout. A tapped run is answered before it ends: while it goes on, the next sample
-comes in, and what the run before gave out is looked at.
+It runs one model, tapped or plain, and keeps nothing but statistics; of a plain one it also gives
+out values that are asked for. It answers one frame on stdin with one frame on stdout. A tapped run
+is answered before it ends: while it goes on, the next sample comes in, and what the run before gave
+out is looked at.
 
 Where memory allows it, each of two lanes gets half of the threads and runs samples of its own. One
 run on two threads waits, at each of its nodes, for the one whose core Python has taken
@@ -78,6 +79,9 @@ class Model:
             case "run":
                 self._run(arrays)
                 return {}, {}
+            case "values":
+                names = request["names"]
+                return {}, dict(zip(names, self._session.run(names, arrays), strict=True))
             case _:
                 return self._finish()
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gossamer.errors import PlanError
 from gossamer.graph.rescale import fold, makers
+from gossamer.graph.rounder import Rounder
 from gossamer.graph.smooth import multiplied
 from gossamer.graph.weights import Data, constant_input, write_weight
 from gossamer.plan import Plan
@@ -24,6 +25,7 @@ def write(
     params: Mapping[str, QParams],
     factors: Mapping[str, NDArray[np.float32]] | None = None,
     means: Mapping[str, NDArray[np.float32]] | None = None,
+    rounder: Rounder | None = None,
 ) -> ir.Model:
     """`model` (edited in place) with Q/DQ where `plan` says.
 
@@ -42,11 +44,12 @@ def write(
             in front of its Q.
         means: Mean of each channel of values that weights are multiplied with; biases behind them
             are corrected.
+        rounder: How weights are rounded; to the nearest without it.
 
     Raises:
         PlanError: A value or node of the plan is not in the graph.
     """
-    graph, smoothing = model.graph, factors or {}
+    graph, smoothing, rounding = model.graph, factors or {}, rounder or Rounder()
     nodes = {node.name: node for node in graph}
     values = _values(graph)
     _fold(graph, plan, values, smoothing)
@@ -64,7 +67,7 @@ def write(
             source = decision.inputs[0] if decision.inputs else ""
             mean = (means or {}).get(decision.data or "")
             data = Data(numbers=params.get(source), factors=smoothing.get(source), mean=mean)
-            write_weight(graph, nodes[decision.site], decision, plan.weight, data)
+            write_weight(graph, nodes[decision.site], decision, plan.weight, data, rounding)
         for name in decision.apart:
             nodes[name].op_type = "Sum"
     for name in plan.values:

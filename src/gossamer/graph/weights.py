@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from gossamer.errors import PlanError
 from gossamer.graph.bias import bias, mean_error
-from gossamer.graph.layout import divided
+from gossamer.graph.layout import PAIR, divided, pair_sums
 from gossamer.graph.match import constant
+from gossamer.graph.rounder import Rounder
 from gossamer.plan import Decision
 from gossamer.quant import QParams, QuantSpec, qparams
 
@@ -44,7 +45,12 @@ class Data:
 
 
 def write_weight(
-    graph: ir.Graph, node: ir.Node, decision: Decision, spec: QuantSpec, data: Data
+    graph: ir.Graph,
+    node: ir.Node,
+    decision: Decision,
+    spec: QuantSpec,
+    data: Data,
+    rounder: Rounder,
 ) -> None:
     """Put the weight (and the int32 bias) of a site behind DequantizeLinear, in place.
 
@@ -56,6 +62,7 @@ def write_weight(
         decision: Its decision, with a weight.
         spec: How weights are stored.
         data: What the weight is multiplied with.
+        rounder: How weights are rounded.
 
     Raises:
         PlanError: The weight or bias is no constant of the graph.
@@ -72,7 +79,7 @@ def write_weight(
             base = f"{base}_{node.name}"
         numbers = fitting
     axis = "" if numbers.axis is None else f"_{numbers.axis}"
-    stored = numbers.quantize(array, spec)
+    stored = rounder.stored(node, array, numbers, spec, data.factors)
     if mean is not None:
         error = array.astype(np.float32) - numbers.dequantize(stored)
         decision = _correct_bias(graph, node, decision, mean_error(node, error, mean))
@@ -109,28 +116,10 @@ def weight_numbers(array: NDArray[np.generic], spec: QuantSpec, axis: int | None
     each = axis if spec.granularity == "per-channel" else None
     rest = None if each is None else tuple(i for i in range(array.ndim) if i != each)
     low, high = array.min(axis=rest), array.max(axis=rest)
-    if spec.accumulator == "s16":
-        sums = _pair_sums(array, axis)
+    if spec.accumulator == "s16" and 2 * spec.qmax > PAIR:
+        sums = pair_sums(array, axis)
         high = np.maximum(high, sums if each is not None else sums.max())
     return qparams(low, high, spec, each)
-
-
-def _pair_sums(array: NDArray[np.generic], axis: int | None) -> NDArray[np.float32]:
-    """Largest |sum| of two weights that a kernel may multiply together, for each output channel.
-
-    Kernels take weights in the order (spatial axes, input channels) of one output channel or of
-    one column, four at a time, and add the first two and the last two products. A scale of
-    (largest sum) / 127 leaves 1 for the two roundings, so that no pair exceeds 128. Without a
-    channel axis the order is not known, and any two may meet.
-    """
-    if axis is None:
-        return np.asarray(2 * np.abs(array).max(), np.float32)
-    channels = np.moveaxis(array.astype(np.float32), axis, 0)
-    if axis < array.ndim - 1:  # of a Conv: channels, inputs, spatial axes
-        channels = np.moveaxis(channels, 1, -1)
-    rows = channels.reshape(array.shape[axis], -1)
-    sums: NDArray[np.float32] = np.abs(rows[:, 1:] + rows[:, :-1]).max(axis=1, initial=0)
-    return sums
 
 
 def _fit_bias(weight: QParams, bias: NDArray[np.generic], x: QParams) -> QParams:

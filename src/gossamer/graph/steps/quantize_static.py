@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from gossamer.graph import qdq
+from gossamer.graph import empirical, hessians, qdq
+from gossamer.graph.equalize import equalizing_factors
+from gossamer.graph.layout import CHANNEL_AXES
 from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.passes.repeated_relu import repeated_relu
 from gossamer.graph.place import Wish, place
 from gossamer.graph.refuse import Refusal
+from gossamer.graph.rounder import Rounder
+from gossamer.graph.roundings.nearest import Nearest
 from gossamer.graph.select import kept_float
-from gossamer.graph.smooth import extremes, factors
+from gossamer.graph.smooth import extremes, factors, rescaled
 from gossamer.plan import Plan, Reason
 from gossamer.quant import QParams, QuantSpec, qparams
-from gossamer.step import GraphContext, GraphStep, RangeRule
+from gossamer.step import GraphContext, GraphStep, RangeRule, Rounding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
 
     from gossamer.statistics import Statistics
 
+Smoothing = Literal["none", "smoothquant", "cross-layer"]
+Correction = Literal["none", "analytic", "empirical"]
 SYMMETRIC = QuantSpec(dtype="s8", symmetric=True)
 
 
@@ -32,40 +40,106 @@ SYMMETRIC = QuantSpec(dtype="s8", symmetric=True)
 class QuantizeStatic(GraphStep):
     """int8 weights and activations with ranges fixed by calibration.
 
-    Biases take back the mean error of rounded weights (`gossamer.graph.bias`); where it costs
-    nothing, activations are smoothed (`gossamer.graph.smooth`).
+    What its options do for accuracy, and when they pay, is in docs/algorithms.md.
 
     Attributes:
         ranges: Rule that chooses activation ranges from the calibration statistics.
+        rounding: How weights become integers (`gossamer.graph.rounder`); one that asks for data
+            runs the float model over the calibration samples once more.
+        weight_bits: Of the signed numbers that weights are stored as, 2 to 8; always one in a byte.
+        smoothing: What evens out the channels of activations, where it costs nothing at run time:
+            `smoothquant` by what was observed (`gossamer.graph.smooth`), `cross-layer` by weights
+            alone (`gossamer.graph.equalize`), or `none`.
+        correction: What takes the mean error of rounding back in biases: `analytic`, for rounded
+            weights, from mean inputs (`gossamer.graph.bias`); `empirical`, for everything in front
+            of a bias, by running both models (`gossamer.graph.empirical`); or `none`.
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
         reverted: Names of sites that stay in float because they cost too much accuracy.
     """
 
     ranges: RangeRule = field(default_factory=MinMax)
+    rounding: Rounding = field(default_factory=Nearest)
+    weight_bits: int = 8
+    smoothing: Smoothing = "smoothquant"
+    correction: Correction = "analytic"
     exclude: tuple[str, ...] = ()
     reverted: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        replace(SYMMETRIC, bits=self.weight_bits)  # which refuses others
 
     def apply(self, model: ir.Model, context: GraphContext) -> ir.Model:
         """The model with Q/DQ where the target's rules and this wish agree.
 
         Raises:
-            RecipeError: A selector of `exclude` matches nothing.
+            RecipeError: A selector of `exclude` matches nothing, or the rounding does not fit int8
+                kernels.
         """
         excluded = kept_float(model.graph, self.exclude, self.reverted)
         wish = Wish(cpu=context.cpu, exclude=excluded)
         plan = place(model, context.target, wish)
         statistics = context.calibration.statistics(plan.values)
         plan = _calibrated(model, plan, context, wish, statistics)
-        smoothing = factors(model.graph, plan, statistics, self.ranges)
+        plan = replace(plan, weight=replace(plan.weight, bits=self.weight_bits))
+        plan = _rounded(plan, self.rounding)
+        smoothing = self._factors(model.graph, plan, statistics)
         plan = replace(
             plan,
             smoothed=tuple(smoothing),
-            rescaled=tuple(v for v in plan.rescaled if v in smoothing),
+            rescaled=tuple(v for v in self._foldable(model.graph, plan) if v in smoothing),
         )
         context.record(plan)
         numbers = parameters(plan, statistics, self.ranges, smoothing)
         means = {name: channels.mean for name, channels in statistics.channels.items()}
-        return repeated_relu(qdq.write(model, plan, numbers, smoothing, means))
+        is_empirical = self.correction == "empirical"
+        feeds = context.calibration.feeds
+        reference = empirical.observe(model, plan, feeds(), smoothing) if is_empirical else None
+        with self._rounder(model, plan, context) as rounder:
+            corrected = means if self.correction == "analytic" else None
+            written = qdq.write(model, plan, numbers, smoothing, corrected, rounder)
+        if reference is not None:
+            empirical.correct(written, reference)
+        return repeated_relu(written)
+
+    def _foldable(self, graph: ir.Graph, plan: Plan) -> tuple[str, ...]:
+        """Names of the values whose makers can take factors in."""
+        return rescaled(tuple(graph), plan) if self.smoothing == "cross-layer" else plan.rescaled
+
+    def _factors(
+        self, graph: ir.Graph, plan: Plan, statistics: Statistics
+    ) -> dict[str, NDArray[np.float32]]:
+        """What the channels of each smoothed value are multiplied by."""
+        match self.smoothing:
+            case "none":
+                return {}
+            case "smoothquant":
+                return factors(graph, plan, statistics, self.ranges)
+            case "cross-layer":
+                names = self._foldable(graph, plan)
+                return equalizing_factors(graph, plan, names, statistics.channels)
+
+    @contextmanager
+    def _rounder(self, model: ir.Model, plan: Plan, context: GraphContext) -> Iterator[Rounder]:
+        if not self.rounding.needs_hessian:
+            yield Rounder(rounding=self.rounding)
+            return
+        sites = [d.site for d in plan.quantized if d.weight is not None]
+        with hessians.opened(model, sites, context.calibration.feeds) as found:
+            yield Rounder(rounding=self.rounding, hessians=found)
+
+
+def _rounded(plan: Plan, rounding: Rounding) -> Plan:
+    """The plan in which sites say so where their weights cannot be rounded by this rounding."""
+    if isinstance(rounding, Nearest):
+        return plan
+    detail = "weights rounded to nearest: their layout is not known"
+    decisions = (
+        replace(d, detail=f"{d.detail}; {detail}")
+        if d.is_quantized and d.weight is not None and d.op not in CHANNEL_AXES
+        else d
+        for d in plan.decisions
+    )
+    return replace(plan, decisions=tuple(decisions))
 
 
 def parameters(

@@ -110,12 +110,12 @@ def weight_numbers(array: NDArray[np.generic], spec: QuantSpec, axis: int | None
     rest = None if each is None else tuple(i for i in range(array.ndim) if i != each)
     low, high = array.min(axis=rest), array.max(axis=rest)
     if spec.accumulator == "s16":
-        sums = _pair_sums(array, axis)
+        sums = pair_sums(array, axis)
         high = np.maximum(high, sums if each is not None else sums.max())
     return qparams(low, high, spec, each)
 
 
-def _pair_sums(array: NDArray[np.generic], axis: int | None) -> NDArray[np.float32]:
+def pair_sums(array: NDArray[np.generic], axis: int | None) -> NDArray[np.float32]:
     """Largest |sum| of two weights that a kernel may multiply together, for each output channel.
 
     Kernels take weights in the order (spatial axes, input channels) of one output channel or of

@@ -9,7 +9,6 @@ from gossamer.diagnosis import Tensor
 CLIPPED = 0.001  # share of the elements
 BULK = 0.1  # of the range; of normally distributed numbers the bulk takes most of it
 USED = 0.5  # of the range that can be stored
-STEPS = 1 / 8  # of the integers
 
 
 def finding(tensors: Sequence[Tensor], overflow: int | None) -> str:
@@ -38,7 +37,7 @@ def _symptoms(tensor: Tensor) -> Iterator[str]:
     elif tensor.bulk < BULK and tensor.kind == "activation":
         channel = "" if tensor.outlier is None else f": outlier channel {tensor.outlier}"
         yield f"{where}: 99.9 % of values lie in {share(tensor.bulk)} of the range{channel}"
-    if tensor.used < USED and not tensor.clipped >= CLIPPED:
+    if tensor.used < USED and tensor.kind == "activation" and tensor.clipped < CLIPPED:
         yield f"{where}: the values use {share(tensor.used)} of what can be stored"
     if tensor.poor and tensor.kind == "weight":
         many = f"{tensor.poor} of {tensor.channels} channels use"

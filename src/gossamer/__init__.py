@@ -10,6 +10,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from gossamer.bench import bench
 from gossamer.compress import compress
+from gossamer.diagnose import diagnose
+from gossamer.diagnosis import Diagnosis
 from gossamer.errors import GossamerError, InputError
 from gossamer.evaluate import evaluate
 from gossamer.explain import explain, inspect
@@ -18,11 +20,13 @@ from gossamer.result import Candidate, Result
 
 __all__ = [
     "Candidate",
+    "Diagnosis",
     "GossamerError",
     "InputError",
     "Result",
     "bench",
     "compress",
+    "diagnose",
     "evaluate",
     "explain",
     "inspect",

@@ -17,7 +17,7 @@ from gossamer.report import document, publish
 
 if TYPE_CHECKING:
     from gossamer.progress import Progress
-    from gossamer.result import Result
+    from gossamer.result import Candidate, Result
     from gossamer.search.prepare import Prepared, Request
     from gossamer.task import TaskData
 
@@ -145,7 +145,7 @@ def _work(
         study.put("splits", _splits(prepared.data))
     try:
         found = dataclasses.replace(search(prepared, study, started), command=command)
-        return publish.publish(found, prepared.model, record(prepared, found))
+        return publish.publish(found, prepared.model, record(prepared, found.winner))
     except InputError as error:
         error.exit_code = GossamerError.exit_code  # work had begun, and what exists is kept
         raise
@@ -187,12 +187,11 @@ def _move_in(prepared: Prepared, scratch: Path) -> Prepared:
     return dataclasses.replace(prepared, model=model)
 
 
-def record(prepared: Prepared, result: Result) -> dict[str, Any]:
+def record(prepared: Prepared, winner: Candidate | None) -> dict[str, Any]:
     """What `recipe.yaml` says: source, task, data with digests, calibration, recipe."""
     request = prepared.request
     found = Path(request.model)
     paths = {"data": request.data, "calibration-data": request.calibration_data}
-    winner = result.winner
     return {
         "source": {
             "model": str(found.resolve()) if found.exists() else request.model,

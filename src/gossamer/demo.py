@@ -70,7 +70,7 @@ def demo(out: Path, progress: Progress, *, budget: str = "60s", seed: int = 0) -
     found = accuracy(module, test)
     progress.note(f"The float network finds {found:.1%} of {len(test.labels)} test digits.")
     with store.folder(out / FOLDER) as folder:
-        _write(module, folder, train, test)
+        write(module, folder, train, test)
     return compress(
         out / FOLDER / MODEL,
         task="classification",
@@ -183,7 +183,7 @@ def _reduction(channels: int, more: int) -> nn.Module:
     )
 
 
-def _write(module: nn.Module, folder: Path, train: Digits, test: Digits) -> None:
+def write(module: nn.Module, folder: Path, train: Digits, test: Digits) -> None:
     """The float model, and data as the task `classification` reads it."""
     import onnx_ir as ir
     import torch

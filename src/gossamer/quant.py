@@ -78,17 +78,18 @@ class QParams:
 
     def quantize(self, x: NDArray[np.generic], spec: QuantSpec) -> NDArray[np.generic]:
         """`x` in the stored type: clip(round-half-even(x / scale) + zero_point)."""
-        scale, zero = self._aligned(x.ndim)
+        scale, zero = self.aligned(x.ndim)
         q = np.rint(x.astype(np.float32) / scale) + zero.astype(np.float32)
         stored: NDArray[np.generic] = np.clip(q, spec.qmin, spec.qmax).astype(NUMPY[spec.dtype])
         return stored
 
     def dequantize(self, q: NDArray[np.generic]) -> NDArray[np.float32]:
         """The float32 values that stored values stand for."""
-        scale, zero = self._aligned(q.ndim)
+        scale, zero = self.aligned(q.ndim)
         return ((q.astype(np.float32) - zero.astype(np.float32)) * scale).astype(np.float32)
 
-    def _aligned(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.generic]]:
+    def aligned(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.generic]]:
+        """Scale and zero point in a shape that fits a tensor of `rank` axes."""
         if self.axis is None:
             return self.scale, self.zero_point
         shape = [1] * rank

@@ -56,9 +56,8 @@ def rerun(
         DataError: The model or the data is not what it was.
         OutputError: `out` exists already.
     """
-    record, out, watcher = _read(Path(recipe)), Path(out), progress or Silent()
-    parsed = Recipe.parse(record["recipe"])
-    parsed = dataclasses.replace(parsed, cpu=named_level(parsed.cpu))
+    record, out, watcher = read(Path(recipe)), Path(out), progress or Silent()
+    parsed = parse(record)
     store.check_writable(out)
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"an empty or absent folder {out}", "a folder with files")
@@ -67,26 +66,53 @@ def rerun(
     watcher.stage("open the model")
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         model = find(str(record["source"]["model"])).open(Path(scratch))
-        if model.digest != record["source"]["digest"]:
-            raise DataError(
-                f"the model of the recipe, digest {record['source']['digest']}",
-                f"one with digest {model.digest} at {record['source']['model']}",
-                "Restore it, or run compress again.",
-            )
-        split = functools.cache(lambda: _split(record, model))
-        observed = functools.cache(lambda: _calibrated(record, parsed, model, split(), watcher))
-        calibration = Calibration(
-            statistics=lambda _: observed(), feeds=lambda: iter(split().feeds())
-        )
+        check_model(record, model, str(record["source"]["model"]))
         try:
-            return run(model, parsed, out / "model", calibration, watcher)
+            made_with = calibration(record, model, watcher)
+            return run(model, parsed, out / "model", made_with, watcher)
         except BaseException:
             with contextlib.suppress(OSError):
                 out.rmdir()  # only an empty folder goes
             raise
 
 
-def _read(path: Path) -> dict[str, Any]:
+def parse(record: dict[str, Any]) -> Recipe:
+    """The recipe of what `read` gave.
+
+    Raises:
+        RecipeError: It is none.
+    """
+    parsed = Recipe.parse(record["recipe"])
+    return dataclasses.replace(parsed, cpu=named_level(parsed.cpu))
+
+
+def check_model(record: dict[str, Any], model: FloatModel, name: str) -> None:
+    """Raise unless `model`, which the user calls `name`, is the one that the recipe is for.
+
+    Raises:
+        DataError: It is another one.
+    """
+    if model.digest != record["source"]["digest"]:
+        raise DataError(
+            f"the model of the recipe, digest {record['source']['digest']}",
+            f"one with digest {model.digest} at {name}",
+            "Restore it, or run compress again.",
+        )
+
+
+def calibration(record: dict[str, Any], model: FloatModel, progress: Progress) -> Calibration:
+    """What the recipe was made with; statistics are collected when they are first asked for."""
+    split = functools.cache(lambda: _split(record, model))
+    observed = functools.cache(lambda: _calibrated(record, parse(record), model, split(), progress))
+    return Calibration(statistics=lambda _: observed(), feeds=lambda: iter(split().feeds()))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a `recipe.yaml` says.
+
+    Raises:
+        RecipeError: The file is no recipe.
+    """
     try:
         record: dict[str, Any] = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -207,6 +207,46 @@ def run(recipe: Path, out: Path) -> int:
 
 
 @commands.command()
+@click.argument("model", metavar="FLOAT")
+@click.argument("quantized", metavar="QUANTIZED", type=click.Path(path_type=Path))
+@click.option("--task", help="Name of the task; else the recipe's or the model's, else fidelity.")
+@click.option("--data", type=click.Path(path_type=Path), help="File or folder with samples.")
+@click.option("--max-drop", help="Accuracy budget: 1% (relative), 0.5pt or 0.3abs.")
+@click.option("--target", help="Where a quantized file runs: ort-cpu (default), openvino-cpu.")
+@click.option("--cpu", default="portable", show_default=True, help="Weakest CPU to be right on.")
+@click.option("--samples", type=click.IntRange(1), default=512, show_default=True, help="Rows.")
+@click.option("--threads", type=click.IntRange(1), help="Default: the physical cores.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="gossamer-diagnosis", show_default=True
+)
+@click.option("--apply", is_flag=True, help="Save the cured model, scored on the report split.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Only the document, on stdout.")
+@_with_task_options
+def diagnose(*, as_json: bool, **given: Any) -> int:
+    """Find what costs a quantized model its accuracy, and cure it.
+
+    FLOAT is a model, QUANTIZED an ONNX file with Q/DQ made from it by any tool, or a recipe.yaml
+    (or the output folder) of compress.
+    """
+    import gossamer
+    from gossamer.report import diagnosis
+
+    command = shlex.join(["gossamer", *sys.argv[1:]])
+    with _progress(quiet=as_json, budget=None) as progress:
+        found = gossamer.diagnose(
+            options=_options(given), progress=progress, command=command, **given
+        )
+    if as_json:
+        click.echo(diagnosis.text(found), nl=False)
+    else:
+        from rich.console import Console
+
+        diagnosis.show(found, Console())
+    return found.exit_code
+
+
+@commands.command()
 @click.argument("model")
 @click.option("--target", "targets", multiple=True)
 @click.option("--cpu", default="portable", show_default=True)

@@ -1,6 +1,11 @@
-"""What makes the HTML report look and move: one style sheet and one script, both inline."""
+"""What makes an HTML report one whole file: one style sheet and one script, both inline."""
 
 from __future__ import annotations
+
+import base64
+import hashlib
+
+from gossamer.report.markup import Markup, tag
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -57,7 +62,7 @@ th[scope=row] { color: var(--ink); overflow-wrap: anywhere; min-width: 11em; whi
   vertical-align: top; }
 td { white-space: nowrap; }
 td.why { min-width: 13em; max-width: 30em; overflow-wrap: anywhere; white-space: normal; }
-td small { display: block; color: var(--soft); font-size: .85em; }
+td small, th small { display: block; color: var(--soft); font-size: .85em; font-weight: 400; }
 .num { text-align: right; white-space: nowrap; }
 tbody tr.winner { background: var(--good-back); }
 tbody tr.winner th { font-weight: 700; }
@@ -104,6 +109,17 @@ pre code { font-size: 1em; overflow-wrap: normal; }
 .plot .baseline { stroke: var(--soft); stroke-dasharray: 2 4; }
 .plot .arrow { fill: none; stroke: var(--ink); stroke-width: 1.8; }
 .plot .ring { fill: none; stroke: var(--good); stroke-width: 2.5; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(290px, 1fr)); gap: 16px; }
+.figures figure { margin: 0; min-width: 0; }
+figcaption { font-size: .88rem; color: var(--soft); overflow-wrap: anywhere; }
+figcaption b { color: var(--ink); }
+.plot .real { fill: var(--s0); opacity: .35; }
+.plot .held { fill: none; stroke: var(--s1); stroke-width: 1.5; }
+.plot .limit { stroke: var(--bad); stroke-dasharray: 5 4; stroke-width: 1.5; }
+.swatch { display: inline-block; width: 14px; height: 10px; margin-right: 4px; }
+.swatch.real { background: var(--s0); opacity: .35; }
+.swatch.held { border: 1.5px solid var(--s1); }
+.swatch.limit { border-top: 2px dashed var(--bad); height: 3px; }
 .mark { stroke: var(--card); stroke-width: 1; }
 .mark.s0 { fill: var(--s0); } .mark.s1 { fill: var(--s1); } .mark.s2 { fill: var(--s2); }
 .mark.s3 { fill: var(--s3); } .mark.s4 { fill: var(--s4); } .mark.s5 { fill: var(--s5); }
@@ -125,7 +141,7 @@ footer { color: var(--soft); font-size: .9rem; }
   .bars { display: block; }
   .bars li { display: grid; grid-template-columns: 1fr max-content; gap: 2px 12px; }
   .bars .track { grid-column: 1 / -1; order: 3; margin-bottom: 8px; }
-  th[scope=row] { min-width: 8em; }
+  th[scope=row] { min-width: 9.5em; }
 }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 """
@@ -155,3 +171,26 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 """
+
+
+def page(title: str, body: Markup) -> str:
+    """The whole text of one self-contained file; nothing is fetched and no other script runs."""
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy()),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", title),
+        tag("style", Markup(STYLE)),
+    )
+    whole = tag("html", head, tag("body", body, tag("script", Markup(SCRIPT))), lang="en")
+    return f"<!doctype html>\n{whole}\n"
+
+
+def _policy() -> str:
+    """Only our own script runs and nothing is fetched, whatever a model's names contain."""
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    rules = ("default-src 'none'", "style-src 'unsafe-inline'", "img-src data:")
+    return "; ".join((*rules, f"script-src 'sha256-{digest}'"))

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gossamer import store
 from gossamer.errors import GossamerError
 from gossamer.graph.steps.quantize_static import QuantizeStatic
 from gossamer.measure.isolate import Isolated
+from gossamer.measure.noise import worst_noise
 from gossamer.run import NO_DATA, plan, run
 from gossamer.search.ladder import Rung
 from gossamer.step import Calibration
@@ -123,16 +122,7 @@ def _damage(
             got = [session.run(feed) for feed in feeds]
     except GossamerError:
         return float("inf")
-    worst = 0.0
-    for name in expected[0]:
-        wanted = [np.asarray(e[name], np.float64) for e in expected]
-        if expected[0][name].dtype.kind != "f":
-            continue
-        given = [np.asarray(g[name], np.float64) for g in got]
-        noise = sum(float(((w - g) ** 2).sum()) for w, g in zip(wanted, given, strict=True))
-        signal = sum(float((w**2).sum()) for w in wanted)
-        worst = max(worst, noise / signal if signal else float(noise > 0))
-    return worst if np.isfinite(worst) else float("inf")
+    return worst_noise(expected, got)
 
 
 @contextlib.contextmanager

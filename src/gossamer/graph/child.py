@@ -34,15 +34,16 @@ class Child:
 
     Args:
         told: The file that takes what it writes to its standard error.
+        module: What it runs.
     """
 
-    def __init__(self, told: Path) -> None:
-        self._told = told
+    def __init__(self, told: Path, module: str = "gossamer.graph.calibrate_child") -> None:
+        self._told, self._module = told, module
 
     def __enter__(self) -> Self:
         with self._told.open("wb") as told:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "gossamer.graph.calibrate_child"],
+                [sys.executable, "-P", "-m", self._module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=told,
@@ -59,6 +60,11 @@ class Child:
         self._process.wait()
         for pipe in self._pipes:
             pipe.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
 
     def open(self, path: Path, options: Mapping[str, Any], found: taps.Taps | None = None) -> None:
         """Load the model, and look at what its taps give out."""

@@ -9,19 +9,17 @@ nothing but sums; so memory holds one piece's weights, and these values.
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import onnx_ir as ir
 
 from gossamer import store
-from gossamer.errors import CalibrationError
-from gossamer.frames import Channel
+from gossamer.graph.child import Child
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from gossamer.runtime import Feed
 
 PIECE, WEIGHTS = "piece.onnx", "piece.bin"
-TAIL_BYTES = 2000
 
 
 class Segments:
@@ -46,40 +43,25 @@ class Segments:
         self._values: Mapping[str, ir.Value] = {}  # by name, as the graph is now
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="gossamer-")
-        self._told = Path(self._folder.name, "told.log")
-        with self._told.open("wb") as told:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "gossamer.graph.segments_child"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=told,
-                bufsize=0,
+        with contextlib.ExitStack() as scope:
+            self._folder = Path(
+                scope.enter_context(tempfile.TemporaryDirectory(prefix="gossamer-"))
             )
-        assert self._process.stdin is not None  # for the type checker: both are PIPE
-        assert self._process.stdout is not None
-        self._pipes = self._process.stdin, self._process.stdout
-        self._channel = Channel(self._process.stdout.fileno(), self._process.stdin.fileno())
-        try:
+            child = Child(self._folder / "told.log", "gossamer.graph.segments_child")
+            self._child = scope.enter_context(child)
             for feed in self._feeds:
-                self._types |= self._ask({"op": "feed"}, feed)[0]["types"]
-        except BaseException:
-            self.__exit__()
-            raise
+                self._types |= self._child.ask({"op": "feed"}, feed)[0]["types"]
+            self._scope = scope.pop_all()
         self._ran |= set(self._types)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in self._pipes:
-            pipe.close()
-        self._folder.cleanup()
+        self._scope.close()
 
     @property
     def pid(self) -> int:
         """Of the process that runs the pieces."""
-        return self._process.pid
+        return self._child.pid
 
     def hessian(self, value: ir.Value) -> NDArray[np.float32]:
         """Mean of x xᵀ over the rows x of `value`, `[channels, channels]`; they lie along its end.
@@ -101,13 +83,13 @@ class Segments:
         keep = [name for name in sorted(held) if self._is_read(self._values.get(name))]
         path = str(self._write(sources, wanted)) if nodes else ""
         request = {"op": "run", "path": path, "value": value.name or "", "keep": keep}
-        reply, arrays = self._ask(request)
+        reply, arrays = self._child.ask(request)
         self._types = reply["types"]
         return arrays["hessian"].astype(np.float32)
 
     def scale(self, value: ir.Value, factors: NDArray[np.float32]) -> None:
         """Multiply the channels of a value that was made, as what makes it does from now on."""
-        self._ask({"op": "scale", "value": value.name or ""}, {"factors": factors})
+        self._child.ask({"op": "scale", "value": value.name or ""}, {"factors": factors})
 
     def _piece(self, value: ir.Value) -> tuple[list[ir.Node], list[ir.Value]]:
         """The nodes that have to run for `value`, and the kept values that they read."""
@@ -141,28 +123,10 @@ class Segments:
             value.shape = None
             value.type = ir.TensorType(ir.DataType[self._types[value.name or ""]])
         piece = ir.Model(graph, ir_version=self._model.ir_version)
-        path = Path(self._folder.name, PIECE)
+        path = self._folder / PIECE
         with store.told_apart(path.parent):
             ir.save(piece, path, external_data=WEIGHTS)
         return path
-
-    def _ask(
-        self, request: Mapping[str, Any], arrays: Feed | None = None
-    ) -> tuple[dict[str, Any], Feed]:
-        try:
-            self._channel.send(request, arrays or {}, None)
-            reply, results = self._channel.receive(None)
-        except EOFError:
-            code = self._process.wait()
-            told = self._told.read_text(encoding="utf-8", errors="replace")[-TAIL_BYTES:].strip()
-            raise CalibrationError(
-                "a process that runs the model piece by piece",
-                f"one that ended with code {code}",
-                f"{'Out of memory? ' if code == -9 else ''}It wrote: {told or 'nothing'}",
-            ) from None
-        if "error" in reply:
-            raise CalibrationError(*reply["error"])
-        return reply, results
 
 
 def _read(node: ir.Node, graph: ir.Graph) -> Iterator[ir.Value | None]:

@@ -39,11 +39,11 @@ from gossamer.measure.environment import environment, physical_cores
 from gossamer.measure.measure import Contender, measure_latency
 from gossamer.progress import Silent
 from gossamer.recipe import Recipe
-from gossamer.run import NO_DATA, run
+from gossamer.run import NO_DATA, run, save
 from gossamer.runtime import Feed
 from gossamer.source import FloatModel
 from gossamer.sources import find
-from gossamer.step import Calibration
+from gossamer.step import Calibration, GraphContext
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "weights.json"
@@ -163,18 +163,32 @@ def speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def memory(_: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Largest sum of anonymous memory of this process and its children, and what is allowed."""
+    """Largest sum of anonymous memory of this process and its children, and what is allowed.
+
+    From the model on disk to the file on disk; the runtime that then loads it needs its own.
+    """
     layers, inputs, outputs, tokens = 64, 1024, 16384, (8, 128)
     path = layered(folder / "large.onnx", layers, inputs, outputs)
-    model = FloatModel(path=path, inputs=(), outputs=(), digest="")
     random = np.random.default_rng(0)
     calibration: list[Feed] = [
         {"x": random.standard_normal((1, tokens[1], inputs)).astype(np.float32)}
         for _ in range(tokens[0])
     ]
+    between = folder / "between"
+    between.mkdir()
+    context = GraphContext(
+        target=plugins.load("targets", "ort-cpu"),
+        cpu="portable",
+        calibration=Calibration(statistics=NO_DATA.statistics, feeds=lambda: iter(calibration)),
+        record=lambda _: None,
+        folder=between,
+    )
     with Watch() as watch:
         begin = time.perf_counter()
-        made(model, QuantizeWeights(rounding=Gptq()), "ort-cpu", folder / "out", calibration)
+        graph = ir.load(path)
+        for step in (Simplify(), Fuse(), QuantizeWeights(rounding=Gptq())):
+            graph = step.apply(graph, context)
+        save(graph, folder / "out" / "model.onnx")
         seconds = time.perf_counter() - begin
     block = inputs * outputs * 4
     cached = math.prod(tokens) * (inputs + outputs) * 4
@@ -182,6 +196,7 @@ def memory(_: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         "float_bytes": layers * block,
         "seconds": round(seconds),
+        "file_bytes": sum(p.stat().st_size for p in (folder / "out").iterdir()),
         "peak_anonymous_bytes": watch.peak,
         "allowed_bytes": allowed,
     }

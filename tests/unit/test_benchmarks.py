@@ -21,6 +21,10 @@ from gossamer.measure.measure import Comparison, ratio
 from gossamer.measurement import Latency
 from zoo import runnable
 
+COLUMNS = (  # of docs/portability.md
+    *("ort-cpu float32", "ort-cpu portable", "ort-cpu vnni"),
+    *("openvino-cpu portable", "openvino-cpu vnni"),
+)
 Load = Callable[[str], types.ModuleType]
 
 
@@ -254,6 +258,18 @@ def test_the_guide_tells_the_measured_perplexities(load: Load, repository: Path)
     named = {name: float(value) for name, value in told.items()}
     assert named == {name: round(found["perplexity"], 3) for name, found in measured.items()}
     assert measured["gptq"]["of_nearest"] < 0.5
+    assert rows["memory"]["peak_anonymous_bytes"] < rows["memory"]["allowed_bytes"]
+
+
+def test_the_page_on_cpus_tells_the_measured_scores(repository: Path) -> None:
+    results = repository / "benchmarks" / "results" / "portability.json"
+    rows = [row for row in json.loads(results.read_text()) if row["place"] == "native"]
+    page = (repository / "docs" / "portability.md").read_text(encoding="utf-8")
+
+    for row in rows:
+        scores = [row["scores"][name] for name in COLUMNS]
+        assert f"| {row['model']} | {' | '.join(f'{s:.4f}' for s in scores)} |" in page
+    assert len(rows) == 4
 
 
 def test_the_model_of_wide_layers_runs(load: Load, tmp_path: Path) -> None:

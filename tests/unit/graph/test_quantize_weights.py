@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -269,10 +270,8 @@ def test_large_weights_lie_on_disk_until_they_are_saved(
 
 
 def test_a_target_without_such_kernels_refuses() -> None:
-    import dataclasses
-
     with pytest.raises(TargetError, match=r"weights in groups.*Use quantize-static"):
-        applied(QuantizeWeights(), matmul(), dataclasses.replace(ORT, weight_only=None))
+        applied(QuantizeWeights(), matmul(), replace(ORT, weight_only=None))
 
 
 def test_a_recipe_names_the_rounding_and_wrong_values_are_refused() -> None:

@@ -70,9 +70,8 @@ def test_every_value_is_seen_as_the_whole_model_makes_it() -> None:
 
 def test_weights_changed_before_they_run_are_the_ones_that_run() -> None:
     model, changed, feeds = residual(), residual(), sentences()
-    for each in (changed,):
-        array = each.graph.initializers["w2"].const_value.numpy() * 3  # type: ignore[union-attr]
-        each.graph.initializers["w2"].const_value = ir.Tensor(array, name="w2")
+    array = changed.graph.initializers["w2"].const_value.numpy() * 3  # type: ignore[union-attr]
+    changed.graph.initializers["w2"].const_value = ir.Tensor(array, name="w2")
     with Segments(model, iter(feeds)) as segments:
         segments.hessian(value(model, "r"))
         model.graph.initializers["w2"].const_value = changed.graph.initializers["w2"].const_value

@@ -148,7 +148,7 @@ class _Writer:
             if step.standard
             else (groups.pack_nbits, groups.multiply_nbits)
         )
-        self._known: dict[tuple[str, bool], Constants] = {}
+        self._known: dict[str, Constants] = {}
 
     def rescale(
         self,
@@ -185,15 +185,15 @@ class _Writer:
         assert weight is not None  # it is a site
         is_transposed = bool(node.attributes.get_int("transB", 0))
         name = f"{weight.name}_t" if is_transposed else weight.name or ""
-        if (name, is_transposed) not in self._known:
+        if name not in self._known:
             is_alone = len({use.node.inputs[0] for use in weight.uses()}) == 1
             rounding = self._rounding if is_alone or hessian is None else Nearest()
             numbers, grid = self._rounded(_laid(node), rounding, hessian)
             stored = Stored(
                 numbers=numbers, grid=grid, groups=self._groups, is_transposed=is_transposed
             )
-            self._known[name, is_transposed] = self._pack(self._graph, name, stored, self._keep)
-        self._read(self._graph, node, self._known[name, is_transposed], self._groups)
+            self._known[name] = self._pack(self._graph, name, stored, self._keep)
+        self._read(self._graph, node, self._known[name], self._groups)
         if not weight.uses() and not weight.is_graph_output():
             del self._graph.initializers[weight.name or ""]
 

@@ -6,6 +6,7 @@ A frame is: the magic word, the length of a JSON text, a checksum of the arrays,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossamer.errors import MeasureError
+from gossamer.errors import GossamerError, MeasureError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -130,6 +131,27 @@ class Channel:
             if count == 0:
                 raise EOFError
             rest = rest[count:]
+
+
+Answer = tuple[dict[str, Any], "Mapping[str, NDArray[np.generic]]"]
+
+
+def serve(answer: Callable[[dict[str, Any], Feed], Answer]) -> None:
+    """Answer frames on stdin with frames on stdout until stdin ends; an error is an answer too."""
+    requests, replies = os.dup(0), os.dup(1)
+    os.dup2(2, 1)  # whatever a library prints cannot fall into a frame
+    channel = Channel(requests, replies)
+    with contextlib.suppress(EOFError):
+        while True:
+            header, arrays = channel.receive(None)
+            try:
+                reply, results = answer(header, arrays)
+            except GossamerError as error:
+                told = [error.needed, error.received, error.hint]
+                reply, results = {"error": told}, {}
+            except Exception as error:  # whatever it is, the parent raises it
+                reply, results = {"error": ["a model that runs", str(error).strip(), ""]}, {}
+            channel.send(reply, results, None)
 
 
 def _prefix(raw: bytes) -> tuple[int, int]:

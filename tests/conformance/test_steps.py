@@ -16,7 +16,6 @@ from gossamer.step import GraphContext
 from gossamer.target import TargetSpec
 from zoo.placed import CPU, OPENVINO, ORT, agreement, block, feed, given, observed
 
-
 LEAST = {"quantize-weights": 15}  # dB, of weights of 4 bits
 
 

@@ -12,9 +12,7 @@ run on two threads waits, at each of its nodes, for the one whose core Python ha
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossamer.errors import CalibrationError
-from gossamer.frames import Channel
+from gossamer.frames import serve
 from gossamer.graph.looks import Run, readers
 from gossamer.graph.observed import QUIET, Observed, ObservedChannels, refused
 from gossamer.memory import peak_rss
@@ -44,19 +41,7 @@ SHIFT = 31  # elements by which samples begin later in every run
 
 def main() -> None:
     """Serve until stdin ends."""
-    requests, replies = os.dup(0), os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints cannot fall into a frame
-    channel, model = Channel(requests, replies), Model()
-    with contextlib.suppress(EOFError):
-        while True:
-            header, arrays = channel.receive(None)
-            try:
-                reply, results = model.answer(header, arrays)
-            except CalibrationError as error:
-                reply, results = {"error": [error.needed, error.received, error.hint]}, {}
-            except Exception as error:  # whatever it is, the parent raises it
-                reply, results = {"error": ["a model that runs", str(error).strip(), ""]}, {}
-            channel.send(reply, results, None)
+    serve(Model().answer)
 
 
 class Model:

@@ -5,14 +5,12 @@ It answers one frame on stdin with one frame on stdout, see `segments`.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gossamer.errors import CalibrationError
-from gossamer.frames import Channel
+from gossamer.frames import serve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,17 +22,7 @@ TYPES = {"float32": "FLOAT", "float64": "DOUBLE"}  # others are called alike but
 
 def main() -> None:
     """Serve until stdin ends."""
-    requests, replies = os.dup(0), os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints cannot fall into a frame
-    channel, samples = Channel(requests, replies), Samples()
-    with contextlib.suppress(EOFError):
-        while True:
-            header, arrays = channel.receive(None)
-            try:
-                reply, results = samples.answer(header, arrays)
-            except CalibrationError as error:
-                reply, results = {"error": [error.needed, error.received, error.hint]}, {}
-            channel.send(reply, results, None)
+    serve(Samples().answer)
 
 
 class Samples:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from gossamer.source import FloatModel
 
+_POSITIONS = ("max_position_embeddings", "n_positions")  # the second is GPT-2's
 # position tables that begin after the padding token's place
 _PADDED_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl")
 
@@ -47,7 +48,7 @@ def label_ids(model: FloatModel) -> dict[str, int]:
 def max_positions(model: FloatModel) -> int | None:
     """The longest sequence that the model has positions for, if its configuration says."""
     config = read_json(model.folder, "config.json")
-    most = config.get("max_position_embeddings")
+    most = next((config[key] for key in _POSITIONS if key in config), None)
     if not isinstance(most, int) or most <= 0:
         return None
     if config.get("model_type") in _PADDED_POSITIONS:

@@ -61,6 +61,14 @@ def test_a_model_of_fixed_length_gets_whole_windows_alone(tmp_path: Path) -> Non
     assert found == {(0, 1, 2), (3, 4, 5), (6, 7, 8)}
 
 
+@pytest.mark.parametrize("key", ["max_position_embeddings", "n_positions"])
+def test_no_window_is_longer_than_the_model_has_positions_for(key: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({key: 5}))
+    np.savez(tmp_path / "a.npz", one=np.arange(40))
+    found = windows(language_model(tmp_path), tmp_path / "a.npz", length=256)
+    assert {len(window) for window in found} == {5}
+
+
 def test_perplexity_is_that_of_the_likelihoods() -> None:
     task, label = CausalLm(), (3, 1, 0)
     odds = np.array([[1, 2, 1, 4], [5, 1, 1, 1], [1, 1, 1, 1]], np.float32)

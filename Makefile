@@ -19,7 +19,7 @@ help:
 	@echo 'make test-all        the slow ones too'
 	@echo 'make check           ruff, mypy, import-linter'
 	@echo 'make check-coverage  the tests again, counting lines (95 % needed)'
-	@echo 'make docs            write docs/reference.md from the plug-ins'
+	@echo 'make docs            write docs/reference from the plug-ins'
 	@echo 'make bench           run benchmarks/cases.yaml and fill the table of the README'
 	@echo 'make install         only the set-up: .venv with all of the above'
 

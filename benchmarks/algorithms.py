@@ -6,8 +6,8 @@
 
 One JSON line for each model, number of weight bits and set of options, which also goes into
 results/algorithms.json, where it replaces what was measured of the same before; `--table` writes
-the table of docs/algorithms.md from that file. Files are made for the CPU level `portable` from 128
-calibration rows, and judged on test data that no calibration saw: the score by score.py of the
+the tables of docs/algorithms.md from that file. Files are made for the CPU level `portable` from
+128 calibration rows, and judged on test data that no calibration saw: the score by score.py of the
 folder of real models, and the noise in the outputs beside those of the float model. Models with
 random weights have noise as data and no score.
 """
@@ -37,6 +37,7 @@ from gossamer.progress import Silent
 from gossamer.recipe import Recipe
 from gossamer.run import calibrate, run
 from gossamer.runtime import Feed
+from gossamer.search.ladder import RULES
 from gossamer.source import FloatModel
 from gossamer.sources import find
 from gossamer.statistics import Statistics
@@ -45,7 +46,7 @@ from gossamer.task import Samples, Split
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "results" / "algorithms.json", HERE.parent / "docs" / "algorithms.md"
-BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
+BEGIN, END = "<!-- measured:{}:begin -->", "<!-- measured:{}:end -->"
 TARGET, SAMPLES, TESTS_OF_NOISE, THREADS = "ort-cpu", 128, 32, 2
 # the model below the folder of real ones, if it is not a hard one, and whose data it is judged with
 MODELS = {
@@ -68,6 +69,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "all": {"rounding": "adaround", "correction": "empirical"},
 }
+RANGES = {name: {"ranges": name} for name in RULES}
+SETS = OPTIONS | RANGES
+TABLES: dict[str, dict[str, dict[str, Any]]] = {"options": OPTIONS, "ranges": RANGES}
 Row = dict[str, Any]
 
 
@@ -135,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL")
     parser.add_argument("--bits", type=int, default=8)
-    parser.add_argument("--only", nargs="+", choices=OPTIONS, default=list(OPTIONS))
+    parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--real", type=Path, default=train_hard.REAL)
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
@@ -146,7 +150,7 @@ def main() -> None:
                 print(json.dumps(row), flush=True)
                 keep(row)
     if asked.table:
-        write_table(PAGE, json.loads(RESULTS.read_text()))
+        write_tables(PAGE, json.loads(RESULTS.read_text()))
 
 
 def opened(name: str, real: Path, folder: Path) -> Subject:
@@ -189,7 +193,7 @@ def measured(subject: Subject, bits: int, names: Iterable[str], folder: Path) ->
     signal = sum(float(np.square(x, dtype=np.float64).sum()) for x in reference)
     for name in names:
         begin = time.perf_counter()
-        file = quantized(subject.model, statistics, split, OPTIONS[name], bits, folder / name)
+        file = quantized(subject.model, statistics, split, SETS[name], bits, folder / name)
         seconds = time.perf_counter() - begin
         outputs, found = subject.judged(file)
         wrong = sum(
@@ -237,22 +241,25 @@ def keep(row: Row) -> None:
     store.write_bytes(RESULTS, f"[{lines}]\n".encode())
 
 
-def write_table(page: Path, rows: list[Row]) -> None:
-    """Replace what stands between the marks of the page."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    page.write_text(f"{before}{BEGIN}\n{render(rows)}{END}{after}", encoding="utf-8")
+def write_tables(page: Path, rows: list[Row]) -> None:
+    """Replace what stands between the marks of each table of the page."""
+    text = page.read_text(encoding="utf-8")
+    for name, sets in TABLES.items():
+        begin, end = BEGIN.format(name), END.format(name)
+        before, rest = text.split(begin, 1)
+        text = f"{before}{begin}\n{render(rows, list(sets))}{end}{rest.split(end, 1)[1]}"
+    page.write_text(text, encoding="utf-8")
 
 
-def render(rows: list[Row]) -> str:
-    """The Markdown between the marks: a line for each model and number of bits."""
-    known = {(r["model"], r["bits"], r["options"]): r for r in rows}
+def render(rows: list[Row], names: list[str]) -> str:
+    """A Markdown table: a line for each model and number of bits, a column for each set."""
+    known = {(r["model"], r["bits"], r["options"]): r for r in rows if r["options"] in names}
     lines = [
-        f"| model | weight bits | float32 | {' | '.join(OPTIONS)} |",
-        "|---|---:|---:|" + "---:|" * len(OPTIONS),
+        f"| model | weight bits | float32 | {' | '.join(names)} |",
+        "|---|---:|---:|" + "---:|" * len(names),
     ]
-    for model, bits in sorted({(r["model"], r["bits"]) for r in rows}, key=_place):
-        found = [known.get((model, bits, name)) for name in OPTIONS]
+    for model, bits in sorted({(model, bits) for model, bits, _ in known}, key=_place):
+        found = [known.get((model, bits, name)) for name in names]
         score = next(r["float_score"] for r in found if r is not None)
         cells = [model, str(bits), "–" if score is None else f"{100 * score:.1f}"]
         lines.append(f"| {' | '.join([*cells, *map(_cell, found)])} |")

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MinMax(RangeRule):
-    """The exact extremes: nothing clips, and one outlier costs everybody resolution."""
+    """The exact extremes: nothing clips, and one outlier costs everybody resolution.
+
+    Jacob et al. 2018, arXiv:1712.05877, section 3. The one to take where calibration saw everything
+    that will come, and where the largest values count (outputs, few samples).
+    """
 
     def range(
         self,

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class MovingAverage(RangeRule):
     """m <- m + c (new - m) over the extremes of the samples in feeding order, m = the first.
 
+    Jacob et al. 2018, arXiv:1712.05877, section 3.1. Forgives a few odd samples among many, not
+    odd elements that every sample has; for samples in the order in which they will come.
+
     Attributes:
         c: Weight of the newest sample. With the default the first sample's weight falls below 1 %
             after 44 samples; with 0.01 it would still be 28 % after 128.

@@ -25,7 +25,9 @@ SLACK = 0.1  # errors this close to the least are equally good
 class Mse(RangeRule):
     """Sum over bins of (x - Q(x))^2 for 255 steps of a range; x is the centre of a bin.
 
-    The extremes are shrunk together first, then the upper end alone, then the lower end.
+    The extremes are shrunk together first, then the upper end alone, then the lower end. Sung et
+    al. 2015, arXiv:1511.06488, choose steps so. The first that compress tries: it clips where that
+    costs less than what everybody else gains. Not where rare large values decide.
 
     Attributes:
         candidates: Ranges tried in each search, evenly spaced.

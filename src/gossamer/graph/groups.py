@@ -95,7 +95,7 @@ def pack_nbits(graph: ir.Graph, name: str, stored: Stored, keep: Keep) -> Consta
         zero = _packed(grid.zero_point.astype(np.uint8), bits)
         contents.append(ir.Tensor(zero.reshape(-1)))
     return tuple(
-        _initializer(graph, f"{name}_{part}", keep(tensor))
+        initializer(graph, f"{name}_{part}", keep(tensor))
         for part, tensor in zip(PARTS, contents, strict=False)
     )
 
@@ -141,7 +141,7 @@ def pack_blocked(graph: ir.Graph, name: str, stored: Stored, keep: Keep) -> Cons
         _integers(zero, bits),
     )
     return tuple(
-        _initializer(graph, f"{name}_{part}", keep(tensor))
+        initializer(graph, f"{name}_{part}", keep(tensor))
         for part, tensor in zip(PARTS, contents, strict=True)
     )
 
@@ -194,7 +194,8 @@ def _integers(array: NDArray[np.generic], bits: int) -> ir.TensorProtocol:
     return ir.PackedTensor(content, ir.DataType.UINT4, shape=ir.Shape(whole.shape))
 
 
-def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+def initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    """A new initializer of this content, called `name` or nearly so."""
     while name in graph.initializers:  # of somebody else
         name += "_"
     tensor.name = name

@@ -10,11 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from gossamer.errors import RecipeError, TargetError
-from gossamer.graph import groups, select
+from gossamer.graph import groups, lookup, select
 from gossamer.graph.awq import scales
 from gossamer.graph.groups import Groups, Stored
 from gossamer.graph.match import constant
-from gossamer.graph.refuse import refusal
+from gossamer.graph.refuse import Refusal, refusal
 from gossamer.graph.rescale import axis, channels, fold, makers
 from gossamer.graph.roundings.nearest import Nearest
 from gossamer.graph.segments import Segments
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SIZES = (16, 32, 64, 128, 256)
 BLOCKED_OPSET = 21  # of DequantizeLinear with groups
+LOOKUP = "Gather"
 AT_ONCE = 1 << 22  # weights that are rounded at a time
 
 
@@ -41,7 +42,8 @@ class QuantizeWeights(GraphStep):
 
     Of language models that make one token after another, say. Weights whose rounding looks at data
     are rounded in data order, each with the data that the ones before it leave (`segments`); those
-    that several values are multiplied with go to the nearest.
+    that several values are multiplied with go to the nearest. Embeddings, and other large tables
+    that rows are looked up in, get 8 bits and one scale for each row (`gossamer.graph.lookup`).
 
     Attributes:
         bits: Of a stored weight.
@@ -87,8 +89,12 @@ class QuantizeWeights(GraphStep):
         if self.standard:
             model = _raised(model)
         writer = _Writer(self, model, Spill(model, context.folder))
-        sites = _by_value(model.graph, plan)
         context.progress.stage("quantize weights", len(plan.quantized))
+        for node in _sites(model.graph, plan):
+            if node.op_type == LOOKUP:
+                writer.write_table(node)
+                context.progress.advance()
+        sites = _by_value(model.graph, plan)
         with contextlib.ExitStack() as scope:
             segments = None
             if sites and (self.rounding.needs_hessian or self.activation_aware):
@@ -109,22 +115,16 @@ class QuantizeWeights(GraphStep):
         )
         decisions = []
         for node in graph:
-            if node.op_type not in able.ops or node.domain:
+            verdict = self._verdict(node, able)
+            if verdict is None:
                 continue
-            refused = excluded.get(node.name or "") or refusal(node, able)
-            if refused is None and (inputs := groups.shape_of(node)[1]) < self.size:
-                few = f"{inputs} inputs, fewer than a group of {self.size}"
-                refused = Reason.UNPROFITABLE, few
-            site = Decision(
-                site=node.name or "",
-                op=node.op_type,
-                reason=Reason.QUANTIZED,
-                detail=able.evidence,
-                data=node.inputs[0].name if node.inputs[0] is not None else None,
-                weight=node.inputs[1].name if node.inputs[1] is not None else None,
-            )
-            if refused is not None:
-                site = replace(site, reason=refused[0], detail=refused[1], data=None, weight=None)
+            reason, detail = excluded.get(node.name or "") or verdict
+            site = Decision(site=node.name or "", op=node.op_type, reason=reason, detail=detail)
+            if site.is_quantized:
+                data, weight = node.inputs[:2] if node.op_type != LOOKUP else node.inputs[1::-1]
+                assert data is not None
+                assert weight is not None  # both operators need both
+                site = replace(site, data=data.name, weight=weight.name)
             decisions.append(site)
         return Plan(
             target=context.target.name,
@@ -133,6 +133,20 @@ class QuantizeWeights(GraphStep):
             weight=spec,
             decisions=tuple(decisions),
         )
+
+    def _verdict(self, node: ir.Node, able: OpRule) -> Refusal | None:
+        """What happens to a node that nobody excludes; None where there is nothing to decide."""
+        if (table := lookup.table(node)) is not None:
+            is_large = node.graph is not None and lookup.is_large(table, node.graph)
+            few = f"{table.nbytes:,} bytes, less than 1/20 of all weights"
+            return (Reason.QUANTIZED, lookup.DETAIL) if is_large else (Reason.UNPROFITABLE, few)
+        if node.op_type not in able.ops or node.domain:
+            return None
+        if (refused := refusal(node, able)) is not None:
+            return refused
+        if (inputs := groups.shape_of(node)[1]) < self.size:
+            return Reason.UNPROFITABLE, f"{inputs} inputs, fewer than a group of {self.size}"
+        return Reason.QUANTIZED, able.evidence
 
 
 class _Writer:
@@ -194,6 +208,20 @@ class _Writer:
             )
             self._known[name] = self._pack(self._graph, name, stored, self._keep)
         self._read(self._graph, node, self._known[name], self._groups)
+        self._forget(weight)
+
+    def write_table(self, node: ir.Node) -> None:
+        """Let `node` look up stored rows."""
+        value = node.inputs[0]
+        assert value is not None  # it is a site
+        name, tensor = f"{value.name}_rows", lookup.table(node)
+        if name not in self._known and tensor is not None:
+            self._known[name] = lookup.store_rows(self._graph, name, tensor, self._keep)
+        lookup.look_up(self._graph, node, self._known[name])
+        self._forget(value)
+
+    def _forget(self, weight: ir.Value) -> None:
+        """Take out a float weight that nobody reads any more."""
         if not weight.uses() and not weight.is_graph_output():
             del self._graph.initializers[weight.name or ""]
 
@@ -226,12 +254,17 @@ def _laid(node: ir.Node) -> NDArray[np.float32]:
     return array if node.attributes.get_int("transB", 0) else array.T
 
 
+def _sites(graph: ir.Graph, plan: Plan) -> list[ir.Node]:
+    """The nodes that the plan quantizes and that are still there, in data order."""
+    names = {d.site for d in plan.quantized}
+    return [node for node in graph if node.name in names]
+
+
 def _by_value(graph: ir.Graph, plan: Plan) -> dict[ir.Value, list[ir.Node]]:
-    """The sites by the value that they multiply, in data order."""
-    wanted = {d.site for d in plan.quantized}
+    """The products among the sites by the value that they multiply."""
     found: dict[ir.Value, list[ir.Node]] = {}
-    for node in graph:
-        if node.name in wanted and node.inputs[0] is not None:
+    for node in _sites(graph, plan):
+        if node.inputs[0] is not None:
             found.setdefault(node.inputs[0], []).append(node)
     return found
 

@@ -25,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=REPOSITORY.parent / "shared" / "real",
         help="folder with the real models and data that docs/real_models.md lists",
     )
+    parser.addoption(
+        "--arm64", type=Path, help="folder with an arm64 Python, which scripts/arm64 makes"
+    )
 
 
 @pytest.fixture(scope="session")

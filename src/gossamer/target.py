@@ -10,6 +10,8 @@ from gossamer.plugins import unknown
 from gossamer.quant import Accumulator, QuantSpec
 
 Output = Literal["required", "float", "either"]
+PORTABLE = "portable"  # the level that stands for every CPU
+WIDTHS: tuple[Accumulator, ...] = ("s16", "s32")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +84,8 @@ class TargetSpec:
             MatMulNBits; None if the target has no kernel for it.
         float_types: Float types besides f32 that make models faster there.
         transforms: Canonicalisation passes that the target wants, by name.
-        cpus: CPU levels, weakest first, with the accumulator of its kernels (see QuantSpec).
+        cpus: CPU levels, of each architecture the weakest first, with the accumulator of its
+            kernels (see QuantSpec).
         evidence: Where the facts that are no rules were measured.
     """
 
@@ -118,3 +121,13 @@ class TargetSpec:
             error = unknown(f"a CPU level of {self.name}", cpu, (*levels, "native"))
             raise TargetError(error.needed, error.received, error.hint)
         return levels[cpu]
+
+    def safe_on(self, cpu: str) -> tuple[str, ...]:
+        """The named CPU levels on which a file made for level `cpu` is right.
+
+        Raises:
+            TargetError: The target knows no such level.
+        """
+        needed = WIDTHS.index(self.accumulator(cpu))
+        levels = dict(self.cpus)
+        return tuple(n for n in levels if n != PORTABLE and WIDTHS.index(levels[n]) >= needed)

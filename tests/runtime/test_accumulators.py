@@ -1,10 +1,12 @@
-"""Weights for s16 accumulators, in the real runtimes on an emulated CPU without VNNI."""
+"""Weights for each accumulator, in the real runtimes on emulated CPUs without VNNI and of ARM."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +23,20 @@ from gossamer.step import GraphContext
 from zoo.placed import OPENVINO, ORT, graph, quantized
 
 EMULATOR = shutil.which("qemu-x86_64")
-CPU = ("-cpu", "Haswell")  # AVX2: adds pairs of products by VPMADDUBSW, in s16
+ARM_EMULATOR = shutil.which("qemu-aarch64")
+HASWELL = ("-cpu", "Haswell")  # AVX2: adds pairs of products by VPMADDUBSW, in s16
 RUNNER = Path(__file__).with_name("run_files.py")
 KINDS = ("alternating", "equal", "one channel")
 TARGETS = (ORT, OPENVINO)
+# CPU, its part number and features of each level
+ARM = {
+    "neon": ("cortex-a57", "0xd07", "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"),
+    "dotprod": (
+        *("neoverse-n1", "0xd0c"),
+        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc "
+        "dcpop asimddp",
+    ),
+}
 BITS: tuple[Literal[4, 8], ...] = (4, 8)
 
 # Operator, weight shape, input shape, axis of the output channels. Small first layers, odd numbers
@@ -48,6 +60,15 @@ LAYOUTS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], int]] = {
 }
 
 
+@pytest.fixture
+def arm64(request: pytest.FixtureRequest) -> Path:
+    """Debian's arm64 Python with the runtimes; the test skips without it or its emulator."""
+    folder: Path | None = request.config.getoption("--arm64")
+    if folder is None or ARM_EMULATOR is None:
+        pytest.skip("needs qemu-aarch64 and --arm64=DIR, which scripts/arm64 makes")
+    return folder.resolve()
+
+
 def weights(kind: str, shape: tuple[int, ...], axis: int) -> NDArray[np.float32]:
     """Weights of which no two neighbours, in the order of kernels, make a larger sum than others.
 
@@ -67,24 +88,25 @@ def weights(kind: str, shape: tuple[int, ...], axis: int) -> NDArray[np.float32]
     return np.ascontiguousarray(np.moveaxis(channels, 0, axis), np.float32)
 
 
-def write(folder: Path) -> list[Path]:
+def write(folder: Path, cpu: str, layouts: Collection[str] = LAYOUTS) -> list[Path]:
     """A model and the input with the largest products, for each layout, kind and target."""
     paths = []
-    for layout, (op, shape, x_shape, axis) in LAYOUTS.items():
+    for layout in layouts:
+        op, shape, x_shape, axis = LAYOUTS[layout]
         x = np.full(x_shape, 100, np.float32)
         sizes, free = ", ".join(map(str, x_shape)), ", ".join("abcd"[: len(x_shape)])
         for kind in KINDS:
             text = f"(float[{sizes}] x) => (float[{free}] y) {{ r = Relu(x) y = {op} (r, w) }}"
             model = graph(text, w=weights(kind, shape, axis))
             for target in TARGETS:
-                written, plan = quantized(model, target, Wish(cpu="portable"), {"x": x})
+                written, plan = quantized(model, target, Wish(cpu=cpu), {"x": x})
                 if plan.quantized:
                     path = folder / target.runtime / f"{layout}, {kind}.onnx"
                     path.parent.mkdir(exist_ok=True)
                     path.write_bytes(ir.to_proto(written).SerializeToString())
                     paths.append(path)
         np.save(folder / f"{layout}.npy", x)
-    return [*paths, *write_weights(folder)]
+    return paths
 
 
 def write_weights(folder: Path) -> list[Path]:
@@ -120,18 +142,47 @@ def _input(path: Path) -> Path:
     return path.parents[1] / (path.name.split(",")[0] + ".npy")
 
 
+def wrong(paths: list[Path], command: list[str], path: Sequence[Path] = ()) -> list[str]:
+    """The files whose answers under an emulator are not what they mean."""
+    pythonpath = {"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {}
+    done = subprocess.run(
+        [*command, str(RUNNER), *map(str, paths)],
+        check=False, capture_output=True, text=True, env={**os.environ, **pythonpath},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = []
+    for file in paths:
+        expected, got = in_float(file), np.load(file.with_suffix(".npy"))
+        if np.abs(expected - got).max() > 0.01 * max(1.0, np.abs(expected).max()):
+            found.append(f"{file.parent.name}: {file.stem}")
+    return found
+
+
 @pytest.mark.openvino
 @pytest.mark.skipif(EMULATOR is None, reason="needs qemu-x86_64 (Debian: qemu-user)")
 def test_the_runtimes_are_right_where_products_are_added_in_pairs(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    paths = write(tmp_path)
+    paths = [*write(tmp_path, "portable"), *write_weights(tmp_path)]
     assert len(paths) > len(LAYOUTS) * len(KINDS)
-    command = [EMULATOR or "", *CPU, sys.executable, str(RUNNER), *map(str, paths)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    wrong = []
-    for path in paths:
-        expected, got = in_float(path), np.load(path.with_suffix(".npy"))
-        if np.abs(expected - got).max() > 0.01 * max(1.0, np.abs(expected).max()):
-            wrong.append(f"{path.parent.name}: {path.stem}")
-    assert not wrong
+    assert not wrong(paths, [EMULATOR or "", *HASWELL, sys.executable])
+
+
+@pytest.mark.skipif(EMULATOR is None, reason="needs qemu-x86_64 (Debian: qemu-user)")
+def test_onnx_runtime_is_wrong_there_with_weights_for_other_cpus(tmp_path: Path) -> None:
+    paths = [p for p in write(tmp_path, "vnni", ["matmul"]) if p.parent.name == "ort"]
+    assert wrong(paths, [EMULATOR or "", *HASWELL, sys.executable]) == ["ort: matmul, equal"]
+
+
+@pytest.mark.openvino
+@pytest.mark.parametrize("level", ARM)
+def test_arm_adds_whole_products(tmp_path: Path, arm64: Path, level: str) -> None:
+    cpu, part, features = ARM[level]
+    (arm64 / "proc").mkdir(exist_ok=True)  # what the runtimes ask; else they see this machine's
+    told = f"Features: {features}\nCPU implementer: 0x41\nCPU architecture: 8\nCPU part: {part}\n"
+    (arm64 / "proc" / "cpuinfo").write_text("".join(f"processor: {i}\n{told}\n" for i in range(2)))
+    assert {t.accumulator(level) for t in TARGETS} == {"s32"}
+    paths = write(tmp_path, level)
+    python = [str(arm64 / "usr" / "bin" / "python3")]
+    emulator = [str(ARM_EMULATOR), "-cpu", cpu, "-L", str(arm64), *python]
+    assert len(paths) > len(LAYOUTS) * len(KINDS)
+    assert not wrong(paths, emulator, [RUNNER.parents[2] / "src", arm64 / "site"])

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import yaml
 
+from gossamer import plugins
+from gossamer.errors import GossamerError
 from gossamer.report import document
 from gossamer.report.markup import printable
+from gossamer.target import PORTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gossamer.result import Candidate, Result
+    from gossamer.target import TargetSpec
 
 NOTHING = "\u2013"  # an en dash
 TIMES = "\u00d7"
@@ -280,12 +284,16 @@ def place(result: Result) -> str:
 
 
 def cpu_words(candidate: Candidate) -> str:
-    """On which CPUs the files give right answers."""
-    level = str(candidate.recipe.get("cpu") or "portable")
-    meaning = f"CPUs that have {printable(level, '')} or more"
-    if level == "portable":
-        meaning = "every CPU of the architecture it was built for"
-    return f"{printable(level, '')}: {meaning}"
+    """On which CPUs the files give right answers, by the levels that the target knows."""
+    level = str(candidate.recipe.get("cpu") or PORTABLE)
+    try:
+        target: TargetSpec = plugins.load("targets", candidate.target)
+        levels = target.safe_on(level)
+    except GossamerError:  # made with a target that is not here, or another version of it
+        return "every CPU" if level == PORTABLE else f"CPUs that have {printable(level, '')}"
+    if len(levels) == len(target.cpus) - 1:
+        return f"every CPU ({', '.join(levels)})"
+    return f"CPUs that have {' or '.join(levels)}"
 
 
 def rerun(result: Result) -> str:

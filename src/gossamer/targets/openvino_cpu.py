@@ -70,14 +70,14 @@ OPENVINO_CPU = TargetSpec(
     transforms=("plain-attention", "channels-first"),
     cpus=(
         *(("portable", "s16"), ("avx2", "s16"), ("avx512", "s16")),
-        *(("neon", "s16"), ("dotprod", "s16")),  # not proven on ARM
-        *(("vnni", "s32"), ("amx", "s32")),
+        *(("vnni", "s32"), ("amx", "s32"), ("neon", "s32"), ("dotprod", "s32")),
     ),
     evidence=(
         "A pair above Slice and Pad serves all readers (ResNet-20: 9 %). An int8 Conv whose bias "
         "is absent or zero and whose output has several readers gives wrong numbers (0 to 5 dB). "
         "A Q that no kernel before it takes in is a conversion to f32 and a FakeQuantize; behind a "
         "Mul it is one kernel, and a Mul that a kernel takes in is none (MiniLM: 2 % faster). "
-        "Accumulators: kernels of all layouts under an emulated Haswell (test_accumulators.py)."
+        "Accumulators: kernels of all layouts under emulated Haswell, Cortex-A57 (neon) and "
+        "Neoverse-N1 (dotprod) CPUs (test_accumulators.py)."
     ),
 )

@@ -52,13 +52,13 @@ ORT_CPU = TargetSpec(
     transforms=("fuse-transformer",),
     cpus=(
         *(("portable", "s16"), ("avx2", "s16"), ("avx512", "s16")),
-        *(("neon", "s16"), ("dotprod", "s16")),  # not proven on ARM
-        *(("vnni", "s32"), ("amx", "s32")),
+        *(("vnni", "s32"), ("amx", "s32"), ("neon", "s32"), ("dotprod", "s32")),
     ),
     evidence=(
         "Q/DQ on both sides of the transparent operators go, and these run on int8 (Pad keeps "
         "them). Without the int8 Mul and Sigmoid of SiLU YOLOX-nano takes 1.39 times as long; its "
         "depthwise Convs behind SiLU lose 8 dB against the float ones, which take 1.16 times. "
-        "Accumulators: kernels of all layouts under an emulated Haswell (test_accumulators.py)."
+        "Accumulators: kernels of all layouts under emulated Haswell, Cortex-A57 (neon) and "
+        "Neoverse-N1 (dotprod) CPUs (test_accumulators.py)."
     ),
 )

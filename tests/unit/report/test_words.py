@@ -151,14 +151,28 @@ def test_a_float_winner_is_winner_and_baseline() -> None:
     assert words.status(result.winner, result.winner, result.baseline) == "winner, baseline"
 
 
+@pytest.mark.parametrize("target", ["ort-cpu", "openvino-cpu"])
 @pytest.mark.parametrize(
-    ("level", "part"),
-    [("portable", "every CPU"), ("avx2", "CPUs that have avx2")],
+    ("level", "told"),
+    [
+        ("portable", "every CPU (avx2, avx512, vnni, amx, neon, dotprod)"),
+        ("avx2", "every CPU (avx2, avx512, vnni, amx, neon, dotprod)"),
+        ("vnni", "CPUs that have vnni or amx or neon or dotprod"),
+        ("neon", "CPUs that have vnni or amx or neon or dotprod"),
+    ],
 )
-def test_the_cpu_level_is_explained(level: str, part: str) -> None:
-    candidate = replace(winner(), recipe=winner().recipe | {"cpu": level})
+def test_the_cpu_levels_that_a_file_is_safe_on_are_listed(
+    target: str, level: str, told: str
+) -> None:
+    candidate = replace(winner(), target=target, recipe=winner().recipe | {"cpu": level})
 
-    assert part in words.cpu_words(candidate)
+    assert words.cpu_words(candidate) == told
+
+
+def test_the_cpu_level_of_a_target_that_is_not_here_is_told_as_it_is() -> None:
+    candidate = replace(winner(), target="gone", recipe=winner().recipe | {"cpu": "vnni"})
+
+    assert words.cpu_words(candidate) == "CPUs that have vnni"
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,14 @@ def perceptron() -> ir.Model:
     )  # fmt: skip
 
 
+def in_a_row() -> ir.Model:
+    """Two products, the second of what the first one makes."""
+    return graph(
+        "(float[1, n, 64] x) => (float[1, n, 64] y) { a = MatMul(x, w1)  y = MatMul(a, w2) }",
+        w1=(64, 64), w2=(64, 64),
+    )  # fmt: skip
+
+
 def deep() -> ir.Model:
     """Three products one behind the other."""
     return graph(
@@ -204,6 +212,14 @@ def scaled() -> ir.Model:
         t = Tanh(x)  v = Mul(g, t)  a = MatMul(v, w1)  b = MatMul(v, w2)  y = Add(a, b) }""",
         g=size, w1=(64, 64), w2=(64, 64),
     )  # fmt: skip
+
+
+def test_a_product_of_what_a_product_made_is_rounded_by_what_that_one_stored() -> None:
+    step = QuantizeWeights(bits=8, rounding=Gptq(), activation_aware=True)
+    written, plan = applied(step, in_a_row(), calibration=given(samples()))
+    assert len(plan.quantized) == 2
+    got = run(ir.to_proto(written), samples()[0])["y"]
+    assert sqnr(run(ir.to_proto(in_a_row()), samples()[0])["y"], got) > 30
 
 
 @pytest.mark.parametrize("build", [normalized, scaled])

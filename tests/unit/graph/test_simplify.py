@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -170,3 +171,16 @@ def test_another_gemm_stays(back: tuple[int, ...], gemm: str) -> None:
 
     assert "Gemm" in {n.op_type for n in after.graph}
     np.testing.assert_allclose(run(ir.to_proto(after), data)["y"], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_only_the_branches_of_an_unread_if_read_goes_with_it() -> None:
+    text = """<ir_version: 9, opset_import: ["": 18]>
+        g (float[1, 8] x, bool c) => (float[1, 8] y) {
+          y = Relu(x)
+          a = Sin(x)
+          b = Cos(x)
+          i = If (c) <then_branch = t () => (float[1, 8] u) { u = Neg(a) },
+                      else_branch = e () => (float[1, 8] v) { v = Add(b, y) }> }"""
+    simple = simplify(ir.from_proto(onnx.parser.parse_model(text)))
+    assert [n.op_type for n in simple.graph] == ["Relu"]
+    assert not simple.graph.outputs[0].uses()

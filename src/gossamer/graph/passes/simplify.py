@@ -36,8 +36,23 @@ def simplify(model: ir.Model) -> ir.Model:
     passes.IdentityEliminationPass()(model)
     passes.CommonSubexpressionEliminationPass()(model)
     passes.DeduplicateInitializersPass()(model)
-    passes.RemoveUnusedNodesPass()(model)
+    _remove_unused(model)
     passes.NameFixPass()(model)
     model = pool_averages(fold_scale(gemm_of_rows(model)))
-    passes.RemoveUnusedNodesPass()(model)
+    _remove_unused(model)
     return named_outputs(model, names)
+
+
+def _remove_unused(model: ir.Model) -> None:
+    """Remove, in place, what no output needs; what only removed branches read is not needed."""
+    while True:
+        passes.RemoveUnusedNodesPass()(model)
+        nodes = {*model.graph.all_nodes()}
+        values = [*model.graph.inputs, *model.graph.initializers.values()]
+        values += [v for node in nodes for v in node.outputs]
+        left = {use.node for value in values for use in value.uses()} - nodes
+        if not left:
+            return
+        for node in left:  # inside an If that is gone: it would count as a reader for ever
+            for i in range(len(node.inputs)):
+                node.replace_input_with(i, None)

@@ -99,7 +99,9 @@ class QuantizeWeights(GraphStep):
             segments = None
             if sites and (self.rounding.needs_hessian or self.activation_aware):
                 segments = scope.enter_context(Segments(model, context.calibration.feeds()))
-            for value, nodes in sites.items():
+            for nodes in sites:
+                value = nodes[0].inputs[0]  # another one where a site before it made it
+                assert value is not None  # they are sites
                 hessian = segments.hessian(value) if segments is not None else None
                 if segments is not None and hessian is not None and self.activation_aware:
                     hessian = writer.rescale(value, nodes, segments, hessian)
@@ -260,13 +262,13 @@ def _sites(graph: ir.Graph, plan: Plan) -> list[ir.Node]:
     return [node for node in graph if node.name in names]
 
 
-def _by_value(graph: ir.Graph, plan: Plan) -> dict[ir.Value, list[ir.Node]]:
-    """The products among the sites by the value that they multiply."""
+def _by_value(graph: ir.Graph, plan: Plan) -> list[list[ir.Node]]:
+    """The products among the sites; those of one value together, in data order."""
     found: dict[ir.Value, list[ir.Node]] = {}
     for node in _sites(graph, plan):
         if node.inputs[0] is not None:
             found.setdefault(node.inputs[0], []).append(node)
-    return found
+    return list(found.values())
 
 
 def _raised(model: ir.Model) -> ir.Model:

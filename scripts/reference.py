@@ -133,7 +133,7 @@ def _default(field: dataclasses.Field[object]) -> str:
 
 def _plain(value: object) -> object:
     """A default as YAML has it: a plug-in by its name, `[]` for an empty tuple."""
-    if any(plugins.family_of(base) for base in type(value).__mro__):
+    if plugins.is_member(value):
         ((name, _),) = plugins.dump(value).items()
         return name
     return {(): "[]", None: "null", True: "true", False: "false"}.get(value, value)  # type: ignore[call-overload]

@@ -6,10 +6,16 @@ import collections
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gossamer.errors import RecipeError
 from gossamer.report import document
 from gossamer.result import Candidate
+
+if TYPE_CHECKING:
+    from gossamer.plan import Plan
+
+RECIPES = (".yaml", ".yml")
 
 
 def explain(
@@ -21,20 +27,24 @@ def explain(
 ) -> Iterator[str]:
     """Lines that say what static int8 does at every site, with the reason.
 
-    For an output folder of compress these are the winner's sites; for a model, what would be
-    done on each target.
+    For an output folder of compress these are the winner's sites; for a recipe, what its step
+    quantize-static does; for a model, what would be done on each target.
 
     Args:
-        model: The model, or the folder.
+        model: The model, the folder, or a recipe.yaml.
         targets: Names of targets; empty is every one whose runtime is installed.
         cpu: Weakest CPU level on which the result must be right.
         exclude: Nodes of a model that stay in float, as `gossamer.graph.select` finds them.
 
     Raises:
         InputError: There is no such model or target, or a selector matches nothing.
-        RecipeError: `exclude` is given with an output folder.
+        RecipeError: `exclude` is given with an output folder or a recipe, or the recipe does not
+            quantize statically.
     """
     out = Path(model)
+    if out.suffix in RECIPES:
+        yield from _recipe(out, targets, exclude)
+        return
     if (out / "result.json").is_file():
         if exclude:
             raise RecipeError(
@@ -58,12 +68,11 @@ def explain(
         matches = selected(opened, installed_targets(targets, cpu), exclude)
         for name, nodes in matches.items():
             found = plan(opened, name, cpu, [s for s in nodes if nodes[s]])
-            sums = found.weight.accumulator
-            yield f"{name}, right on {cpu} CPUs and better, products added in {sums}"
+            yield _heading(found)
             if nodes:
                 counts = ", ".join(f"{s} {len(nodes[s])} nodes" for s in nodes)
                 yield f"kept in float: {counts}"
-            yield from _rows((d.site, d.op, d.reason.value, d.detail) for d in found.decisions)
+            yield from _plan(found)
 
 
 def inspect(model: str | Path) -> Iterator[str]:
@@ -90,6 +99,37 @@ def inspect(model: str | Path) -> Iterator[str]:
         )
         for op, count in counts.most_common():
             yield f"{'operator':12} {count:5} {op}"
+
+
+def _recipe(path: Path, targets: Sequence[str], exclude: Sequence[str]) -> Iterator[str]:
+    """Lines for a recipe.yaml, whose target and selections are its own."""
+    from gossamer.rerun import check_model, parse, read
+    from gossamer.run import planned
+    from gossamer.sources import find
+
+    if targets or exclude:
+        raise RecipeError(
+            "a recipe.yaml alone: it has its own target and exclude",
+            f"{path} with other options",
+            "Change the recipe.",
+        )
+    record = read(path)
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        name = str(record["source"]["model"])
+        opened = find(name).open(Path(scratch))
+        check_model(record, opened, name)
+        found = planned(opened, parse(record))
+        yield _heading(found)
+        yield from _plan(found)
+
+
+def _heading(plan: Plan) -> str:
+    sums = plan.weight.accumulator
+    return f"{plan.target}, right on {plan.cpu} CPUs and better, products added in {sums}"
+
+
+def _plan(plan: Plan) -> Iterator[str]:
+    yield from _rows((d.site, d.op, d.reason.value, d.detail) for d in plan.decisions)
 
 
 def _candidate(candidate: Candidate) -> Iterator[str]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from gossamer.quant import QuantSpec
+
+if TYPE_CHECKING:
+    from gossamer.step import RangeRule
 
 
 class Reason(StrEnum):
@@ -77,6 +81,8 @@ class Plan:
         symmetric: Names of activation values whose zero point must be 0.
         smoothed: Names of activation values whose channels come to the Q multiplied by factors.
         rescaled: Those of them that come so from what makes them; the others get a Mul.
+        specs: By name, how those values and weights are stored that are not stored as all others.
+        ranges: By name, what chooses the ranges of values that have a rule of their own.
     """
 
     target: str
@@ -88,6 +94,8 @@ class Plan:
     symmetric: tuple[str, ...] = ()
     smoothed: tuple[str, ...] = ()
     rescaled: tuple[str, ...] = ()
+    specs: tuple[tuple[str, QuantSpec], ...] = ()
+    ranges: tuple[tuple[str, RangeRule], ...] = ()
 
     @property
     def quantized(self) -> tuple[Decision, ...]:
@@ -104,3 +112,24 @@ class Plan:
     def weighted(self) -> tuple[str, ...]:
         """Names of all activation values that weights are multiplied with, each once, in order."""
         return tuple(dict.fromkeys(d.data for d in self.quantized if d.data is not None))
+
+    @property
+    def groups(self) -> tuple[frozenset[str], ...]:
+        """Values that share one scale: `shared`, merged where they overlap."""
+        values = set(self.values)
+        groups: list[frozenset[str]] = []
+        for members in self.shared:
+            merged = values & {*members}
+            if merged:
+                meeting = [group for group in groups if group & merged]
+                rest = [group for group in groups if not group & merged]
+                groups = [*rest, frozenset(merged.union(*meeting))]
+        return tuple(groups)
+
+    def activation_of(self, value: str) -> QuantSpec:
+        """How one activation value is stored."""
+        return dict(self.specs).get(value, self.activation)
+
+    def weight_of(self, weight: str | None) -> QuantSpec:
+        """How one weight is stored."""
+        return dict(self.specs).get(weight or "", self.weight)

@@ -87,28 +87,18 @@ def parse(family: str, value: object) -> Any:
     member = load(family, name)
     if not isinstance(member, type):
         return member
-    hints = typing.get_type_hints(member)
-    known = {f.name.replace("_", "-"): f.name for f in dataclasses.fields(member) if f.init}
-    values = {}
-    for key, raw in fields.items():
-        field = str(key).replace("_", "-")
-        if field not in known:
-            raise unknown(f"a field of {name}", str(key), tuple(known))
-        values[known[field]] = _convert(hints[known[field]], raw, f"{name}.{field}")
-    try:
-        return member(**values)
-    except TypeError as error:
-        raise RecipeError(f"all fields of {name}", repr(fields), str(error)) from error
+    return _record(member, fields, name)
 
 
 def dump(value: object) -> Any:
     """The YAML form of a plug-in value: `{name: {every field, defaults included}}`."""
     stem = type(value).__module__.rsplit(".", 1)[-1].replace("_", "-")
-    fields = {
-        f.name.replace("_", "-"): _plain(getattr(value, f.name))
-        for f in dataclasses.fields(value)  # type: ignore[arg-type]
-    }
-    return {stem: fields}
+    return {stem: _fields(value)}
+
+
+def is_member(value: object) -> bool:
+    """Whether a value is a plug-in, and no plain record in one of its fields."""
+    return any(family_of(base) for base in type(value).__mro__)
 
 
 def unknown(needed: str, received: str, known: tuple[str, ...]) -> RecipeError:
@@ -159,6 +149,22 @@ def _name_and_fields(family: str, value: object) -> tuple[str, dict[object, obje
     )
 
 
+def _record(kind: type, fields: dict[object, object], where: str) -> object:
+    """The dataclass `kind` with these fields, each of the type that its hint says."""
+    hints = typing.get_type_hints(kind)
+    known = {f.name.replace("_", "-"): f.name for f in dataclasses.fields(kind) if f.init}
+    values = {}
+    for key, raw in fields.items():
+        field = str(key).replace("_", "-")
+        if field not in known:
+            raise unknown(f"a field of {where}", str(key), tuple(known))
+        values[known[field]] = _convert(hints[known[field]], raw, f"{where}.{field}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise RecipeError(f"all fields of {where}", repr(fields), str(error)) from error
+
+
 def _convert(hint: Any, raw: object, where: str) -> object:
     family = family_of(hint)
     if family is not None:
@@ -169,16 +175,30 @@ def _convert(hint: Any, raw: object, where: str) -> object:
         return None if raw is None else _convert(kinds[0], raw, where)
     if origin is typing.Literal:
         return _choice(typing.get_args(hint), raw, where)
-    if origin is tuple:
-        if not isinstance(raw, list | tuple):
-            raise RecipeError(f"a list for {where}", repr(raw))
-        return tuple(raw)
+    if origin is tuple or dataclasses.is_dataclass(hint):
+        return (_items if origin is tuple else _nested)(hint, raw, where)
     if isinstance(raw, int) and not isinstance(raw, bool) and hint is float:
         return float(raw)
     is_kind = not isinstance(hint, type) or isinstance(raw, hint)
     if not is_kind or (hint is int and isinstance(raw, bool)):
         raise RecipeError(f"{hint.__name__} for {where}", repr(raw))
     return raw
+
+
+def _items(hint: Any, raw: object, where: str) -> tuple[object, ...]:
+    if not isinstance(raw, list | tuple):
+        raise RecipeError(f"a list for {where}", repr(raw))
+    each = typing.get_args(hint)[0]
+    return tuple(_convert(each, item, f"{where}[{i}]") for i, item in enumerate(raw))
+
+
+def _nested(hint: Any, raw: object, where: str) -> object:
+    if isinstance(raw, hint):
+        return raw
+    if not isinstance(raw, dict):
+        names = ", ".join(f.name.replace("_", "-") for f in dataclasses.fields(hint))
+        raise RecipeError(f"a mapping for {where}", repr(raw), f"Its keys are among {names}.")
+    return _record(hint, raw, where)
 
 
 def _choice(choices: tuple[object, ...], raw: object, where: str) -> object:
@@ -195,5 +215,12 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     if dataclasses.is_dataclass(value):
-        return dump(value)
+        return dump(value) if is_member(value) else _fields(value)
     return value
+
+
+def _fields(value: object) -> dict[str, object]:
+    return {
+        f.name.replace("_", "-"): _plain(getattr(value, f.name))
+        for f in dataclasses.fields(value)  # type: ignore[arg-type]
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,15 +12,19 @@ from gossamer.errors import CalibrationError, RecipeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DType = Literal["u8", "s8", "s32", "bf16", "f16", "f32"]
+DType = Literal["u8", "s8", "u16", "s16", "s32", "bf16", "f16", "f32"]
 Granularity = Literal["per-tensor", "per-channel", "per-group"]
 Accumulator = Literal["s16", "s32"]
 
 NUMPY: dict[str, np.dtype[np.generic]] = {
     "u8": np.dtype(np.uint8),
     "s8": np.dtype(np.int8),
+    "u16": np.dtype(np.uint16),
+    "s16": np.dtype(np.int16),
     "s32": np.dtype(np.int32),
 }
+
+WIDTHS = {"u8": 8, "s8": 8, "u16": 16, "s16": 16}  # bits of what values and weights are stored as
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +35,7 @@ class QuantSpec:
         dtype: Integer type of the stored values.
         granularity: One scale for the tensor, for each output channel, or for each group of inputs
             of one.
-        symmetric: Zero point fixed (0 for s8, 128 for u8).
+        symmetric: Zero point fixed: 0 for signed types, the middle for others (128 for u8).
         bits: Bits in use.
         accumulator: Of weights: the narrowest integers in which a kernel adds their products with
             u8 activations. VPMADDUBSW (x86 without VNNI) adds two of them in s16 and saturates at
@@ -46,20 +50,35 @@ class QuantSpec:
     accumulator: Accumulator = "s32"
 
     def __post_init__(self) -> None:
-        if self.dtype not in {"u8", "s8"} or not 2 <= self.bits <= 8:
-            raise RecipeError("u8 or s8 with 2 to 8 bits", f"{self.dtype} with {self.bits} bits")
+        most = WIDTHS.get(self.dtype)
+        if most is None or not 2 <= self.bits <= most:
+            raise RecipeError(
+                "u8 or s8 with 2 to 8 bits, u16 or s16 with 2 to 16",
+                f"{self.dtype} with {self.bits} bits",
+            )
 
     @property
     def qmin(self) -> int:
         """Smallest stored value; symmetric s8 is restricted to -127 (ONNX and oneDNN kernels)."""
-        if self.dtype == "u8":
+        if not self.is_signed:
             return 0
         return -self.qmax if self.symmetric else -(1 << (self.bits - 1))
 
     @property
     def qmax(self) -> int:
         """Largest stored value."""
-        return (1 << (self.bits - (self.dtype == "s8"))) - 1
+        return (1 << (self.bits - self.is_signed)) - 1
+
+    def of_width(self, width: int) -> QuantSpec:
+        """The same with all bits of one byte or two: a width of 8 or 16."""
+        wide: DType = "s16" if self.is_signed else "u16"
+        narrow: DType = "s8" if self.is_signed else "u8"
+        return replace(self, dtype=wide if width > 8 else narrow, bits=width)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether stored values can be negative."""
+        return self.dtype.startswith("s")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -168,7 +187,7 @@ def qparams(
             "Look for NaN and infinity in the model's weights and in the calibration data.",
         )
     if spec.symmetric:
-        zero = 1 << (spec.bits - 1) if spec.dtype == "u8" else 0
+        zero = 0 if spec.is_signed else 1 << (spec.bits - 1)
         scale = _usable(np.maximum(-smallest, largest) / (spec.qmax - zero))
         zeros = np.full(scale.shape, zero)
     else:

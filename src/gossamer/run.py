@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from gossamer import plugins, store
 from gossamer.artifact import Artifact
-from gossamer.errors import CalibrationError
+from gossamer.errors import CalibrationError, RecipeError
 from gossamer.measure.isolate import build
 from gossamer.plan import Plan
-from gossamer.step import Calibration, GraphContext
+from gossamer.step import Calibration, GraphContext, GraphStep
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -172,17 +172,37 @@ def plan(model: FloatModel, target: str, cpu: str, exclude: Sequence[str] = ()) 
     return place(graph, plugins.load("targets", target), wish)
 
 
+def planned(model: FloatModel, recipe: Recipe) -> Plan:
+    """What the step quantize-static of a recipe would do at every site, without any data.
+
+    Raises:
+        RecipeError: The recipe has no such step.
+    """
+    from gossamer.graph.steps.quantize_static import QuantizeStatic
+
+    for index, step in enumerate(recipe.graph_steps):
+        if isinstance(step, QuantizeStatic):
+            graph = _applied(model, recipe.graph_steps[:index], recipe.target)
+            return step.placed(graph, plugins.load("targets", recipe.target), recipe.cpu)
+    names = [name for each in recipe.graph_steps for name in plugins.dump(each)]
+    raise RecipeError("a recipe with the step quantize-static", f"one with {names}")
+
+
 def fused(model: FloatModel, target: str) -> ir.Model:
     """The float graph whose sites are placed on `target`."""
-    import onnx_ir as ir
-
     from gossamer.graph.steps.fuse import Fuse
     from gossamer.graph.steps.simplify import Simplify
+
+    return _applied(model, (Simplify(), Fuse()), target)
+
+
+def _applied(model: FloatModel, steps: Sequence[GraphStep], target: str) -> ir.Model:
+    import onnx_ir as ir
 
     spec: TargetSpec = plugins.load("targets", target)
     context = GraphContext(target=spec, cpu="portable", calibration=NO_DATA, record=lambda _: None)
     graph = ir.load(model.path)
-    for step in (Simplify(), Fuse()):
+    for step in steps:
         graph = step.apply(graph, context)
     return graph
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from gossamer.errors import RecipeError
 from gossamer.progress import Silent
+from gossamer.quant import QuantSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,3 +101,43 @@ class RangeRule(ABC):
     @abstractmethod
     def range(self, statistics: TensorStatistics, *, symmetric: bool) -> tuple[float, float]:
         """(low, high) with low <= 0 <= high, never wider than the observed extremes and 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Override:
+    """What some nodes get that the others do not; a field that is None leaves it to the step.
+
+    Attributes:
+        nodes: Which, as `gossamer.graph.select` finds them.
+        ranges: Rule that chooses the ranges of what they read; what has one is not smoothed.
+        symmetric: Whether the zero point of what they read is in the middle of what is stored.
+        activation_bits: 8 or 16, of what they read.
+        granularity: One scale for a weight, or one for each of its output channels.
+        weight_bits: Of the signed numbers that their weights are stored as, 2 to 8.
+    """
+
+    nodes: tuple[str, ...]
+    ranges: RangeRule | None = None
+    symmetric: bool | None = None
+    activation_bits: Literal[8, 16] | None = None
+    granularity: Literal["per-tensor", "per-channel"] | None = None
+    weight_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.nodes or not self.wishes:
+            raise RecipeError(
+                "an override that names nodes and something for them",
+                f"the nodes {list(self.nodes)} with {list(self.wishes)}",
+                f"It can set {', '.join(self._fields())}.",
+            )
+        if self.weight_bits is not None:
+            QuantSpec(dtype="s8", symmetric=True, bits=self.weight_bits)  # which refuses others
+
+    @property
+    def wishes(self) -> dict[str, object]:
+        """What is set, by the name of the field."""
+        return {f: value for f in self._fields() if (value := getattr(self, f)) is not None}
+
+    @classmethod
+    def _fields(cls) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(cls) if f.name != "nodes")

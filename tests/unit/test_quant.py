@@ -116,9 +116,9 @@ def test_a_range_that_is_not_finite_is_refused(low: float, high: float) -> None:
         qparams(low, high, QuantSpec())
 
 
-@pytest.mark.parametrize("dtype", sorted(set(get_args(DType)) - {"u8", "s8"}))
-def test_only_8_bit_types_are_quantized_to(dtype: DType) -> None:
-    with pytest.raises(RecipeError, match=f"needed u8 or s8 with 2 to 8 bits; received {dtype}"):
+@pytest.mark.parametrize("dtype", sorted(set(get_args(DType)) - {"u8", "s8", "u16", "s16"}))
+def test_only_types_of_8_and_16_bits_are_quantized_to(dtype: DType) -> None:
+    with pytest.raises(RecipeError, match=f"needed u8 or s8 with 2 to 8 bits, .*received {dtype}"):
         QuantSpec(dtype=dtype)
 
 
@@ -126,3 +126,20 @@ def test_only_8_bit_types_are_quantized_to(dtype: DType) -> None:
 def test_the_number_of_bits_is_2_to_8(bits: int) -> None:
     with pytest.raises(RecipeError, match=f"received u8 with {bits} bits"):
         QuantSpec(bits=bits)
+
+
+@pytest.mark.parametrize(
+    ("spec", "width", "ends"),
+    [
+        (QuantSpec(), 16, ("u16", 0, 65535)),
+        (QuantSpec(dtype="s8", symmetric=True), 16, ("s16", -32767, 32767)),
+        (QuantSpec(dtype="s16", bits=16), 8, ("s8", -128, 127)),
+    ],
+)
+def test_two_bytes_hold_more_of_the_same(
+    spec: QuantSpec, width: int, ends: tuple[str, int, int]
+) -> None:
+    other = spec.of_width(width)
+
+    assert (other.dtype, other.qmin, other.qmax) == ends
+    assert qparams(-1.0, 2.0, other).zero_point.dtype == NUMPY[other.dtype]

@@ -254,7 +254,7 @@ def diagnose(*, as_json: bool, **given: Any) -> int:
 def explain(model: str, targets: tuple[str, ...], cpu: str, exclude: tuple[str, ...]) -> int:
     """Say what happens at every site, and why.
 
-    MODEL is a model, or the output folder of compress, whose winner is explained.
+    MODEL is a model, a recipe.yaml, or the output folder of compress, whose winner is explained.
     """
     from gossamer.explain import explain as lines
 

@@ -18,6 +18,10 @@ from gossamer.graph.weights import Data, constant_input, write_weight
 from gossamer.plan import Plan
 from gossamer.quant import QParams
 
+# 16-bit values in the standard's Q/DQ; ONNX Runtime's own take them in any opset, and OpenVINO
+# reads both
+WIDE_OPSET = 21
+
 
 def write(
     model: ir.Model,
@@ -66,8 +70,9 @@ def write(
         if decision.weight is not None:
             source = decision.inputs[0] if decision.inputs else ""
             mean = (means or {}).get(decision.data or "")
+            spec = plan.weight_of(decision.weight)
             data = Data(numbers=params.get(source), factors=smoothing.get(source), mean=mean)
-            write_weight(graph, nodes[decision.site], decision, plan.weight, data, rounding)
+            write_weight(graph, nodes[decision.site], decision, spec, data, rounding)
         for name in decision.apart:
             nodes[name].op_type = "Sum"
     for name in plan.values:
@@ -115,6 +120,7 @@ class _Pair:
     scale: ir.Value
     zero: ir.Value
     factors: NDArray[np.float32] | None
+    domain: str
 
     @classmethod
     def of(
@@ -124,9 +130,14 @@ class _Pair:
         numbers: QParams,
         factors: NDArray[np.float32] | None,
     ) -> _Pair:
+        domain = ""
+        if numbers.zero_point.dtype.itemsize > 1 and graph.opset_imports[""] < WIDE_OPSET:
+            domain = "com.microsoft"
+            graph.opset_imports.setdefault(domain, 1)
         return cls(
             graph=graph,
             value=value,
+            domain=domain,
             factors=factors,
             scale=constant_input(graph, f"{value.name}_scale", numbers.scale),
             zero=constant_input(graph, f"{value.name}_zero_point", numbers.zero_point),
@@ -138,7 +149,10 @@ class _Pair:
         uses = tuple(value.uses())
         source = value if self.factors is None else multiplied(self.graph, value, self.factors)
         node = ir.node(
-            "QuantizeLinear", [source, self.scale, self.zero], name=f"{name}_QuantizeLinear"
+            "QuantizeLinear",
+            [source, self.scale, self.zero],
+            domain=self.domain,
+            name=f"{name}_QuantizeLinear",
         )
         stored = node.outputs[0]
         stored.name, stored.shape = f"{name}_quantized", value.shape
@@ -153,7 +167,8 @@ class _Pair:
 
     def _dequantized(self, stored: ir.Value, suffix: str) -> ir.Value:
         name = f"{self.value.name}_DequantizeLinear_{suffix}"
-        node = ir.node("DequantizeLinear", [stored, self.scale, self.zero], name=name)
+        operands = [stored, self.scale, self.zero]
+        node = ir.node("DequantizeLinear", operands, domain=self.domain, name=name)
         out = node.outputs[0]
         out.name = f"{self.value.name}_dequantized_{suffix}"
         out.shape, out.type = self.value.shape, self.value.type

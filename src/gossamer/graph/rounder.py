@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gossamer import plugins
 from gossamer.errors import RecipeError
 from gossamer.graph.layout import CHANNEL_AXES, PAIR, by_output, pair_sums, restored
+from gossamer.graph.refuse import weight_axis
 from gossamer.graph.roundings.nearest import Nearest
 from gossamer.quant import NUMPY, Grid, QParams, QuantSpec
 from gossamer.step import Rounding
@@ -81,7 +82,8 @@ class Rounder:
             stored, chosen = self.rounding.round(rows, grid, hessian)
             self._check(grid, chosen)
             found[group] = stored.reshape(outputs, inputs, places)
-        return _safe(restored(node, found, array.shape), nearest, spec, numbers.axis)
+        axis = weight_axis(node, array.ndim)
+        return _safe(restored(node, found, array.shape), nearest, spec, axis)
 
     def _hessians(
         self, node: ir.Node, weight: NDArray[np.float32], factors: NDArray[np.float32] | None

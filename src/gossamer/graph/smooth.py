@@ -172,16 +172,14 @@ class _Group:
     """The products that read one value.
 
     Attributes:
-        weights: Each of them with its weight and the axis of its outputs.
-        spec: How weights are stored.
+        weights: Each of them with its weight, the axis of its outputs and how it is stored.
         size: Largest |x| of each channel.
         is_exact: Whether all elements told it, so that a channel of size 0 has nothing but 0.
         power: Mean square of each channel.
         is_symmetric: Whether the zero point of the value must be 0.
     """
 
-    weights: tuple[tuple[ir.Node, NDArray[np.float32], int | None], ...]
-    spec: QuantSpec
+    weights: tuple[tuple[ir.Node, NDArray[np.float32], int | None, QuantSpec], ...]
     size: NDArray[np.float64]
     is_exact: bool
     power: NDArray[np.float64]
@@ -201,10 +199,10 @@ class _Group:
         spread = (known.high.astype(np.float64) - known.low) / DEVIATIONS
         return cls(
             weights=tuple(
-                (node, array, decisions[node.name or ""].weight_axis)
+                (node, array, decision.weight_axis, plan.weight_of(decision.weight))
                 for node, array in zip(readers, arrays, strict=True)
+                if (decision := decisions[node.name or ""])
             ),
-            spec=plan.weight,
             size=np.maximum(-known.low, known.high).astype(np.float64),
             is_exact=known.is_exact,
             power=np.square(known.mean.astype(np.float64)) + np.square(spread),
@@ -215,7 +213,7 @@ class _Group:
         """1 / s."""
         sizes = [
             np.abs(by_output(node, array)).max(axis=(1, 3)).ravel()
-            for node, array, _ in self.weights
+            for node, array, *_ in self.weights
         ]
         largest = np.max(sizes, axis=0)
         is_alive = (self.size > 0) & (largest > 0)
@@ -241,11 +239,11 @@ class _Group:
         step = width / (HALF if is_half else WHOLE)
         power = self.power * np.square(factors, dtype=np.float64)
         noise = 0.0
-        for node, array, outputs_axis in self.weights:
+        for node, array, outputs_axis, spec in self.weights:
             weight = divided(node, array, factors)
             laid = by_output(node, weight)
             groups, outputs, inputs, positions = laid.shape
-            steps = weight_numbers(weight, self.spec, outputs_axis).scale.astype(np.float64)
+            steps = weight_numbers(weight, spec, outputs_axis).scale.astype(np.float64)
             steps = np.broadcast_to(np.square(steps), groups * outputs).reshape(groups, outputs)
             noise += step**2 * float(np.square(laid).sum(dtype=np.float64))
             rows = power.reshape(groups, inputs).sum(axis=1)

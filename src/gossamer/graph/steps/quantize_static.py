@@ -11,6 +11,7 @@ from gossamer.graph import empirical, hessians, qdq
 from gossamer.graph.equalize import equalizing_factors
 from gossamer.graph.layout import CHANNEL_AXES
 from gossamer.graph.observers.min_max import MinMax
+from gossamer.graph.overrides import overridden
 from gossamer.graph.passes.repeated_relu import repeated_relu
 from gossamer.graph.place import Wish, place
 from gossamer.graph.refuse import Refusal
@@ -20,7 +21,7 @@ from gossamer.graph.select import kept_float
 from gossamer.graph.smooth import extremes, factors, rescaled
 from gossamer.plan import Plan, Reason
 from gossamer.quant import QParams, QuantSpec, qparams
-from gossamer.step import GraphContext, GraphStep, RangeRule, Rounding
+from gossamer.step import GraphContext, GraphStep, Override, RangeRule, Rounding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossamer.statistics import Statistics
+    from gossamer.target import TargetSpec
 
 Smoothing = Literal["none", "smoothquant", "cross-layer"]
 Correction = Literal["none", "analytic", "empirical"]
@@ -53,6 +55,8 @@ class QuantizeStatic(GraphStep):
         correction: What takes the mean error of rounding back in biases: `analytic`, for rounded
             weights, from mean inputs (`gossamer.graph.bias`); `empirical`, for everything in front
             of a bias, by running both models (`gossamer.graph.empirical`); or `none`.
+        overrides: What some nodes get that others do not; where several name one node, or nodes
+            that read one value, the last counts (`gossamer.graph.overrides`).
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
         reverted: Names of sites that stay in float because they cost too much accuracy.
     """
@@ -62,6 +66,7 @@ class QuantizeStatic(GraphStep):
     weight_bits: int = 8
     smoothing: Smoothing = "smoothquant"
     correction: Correction = "analytic"
+    overrides: tuple[Override, ...] = ()
     exclude: tuple[str, ...] = ()
     reverted: tuple[str, ...] = ()
 
@@ -72,16 +77,9 @@ class QuantizeStatic(GraphStep):
         """The model with Q/DQ where the target's rules and this wish agree.
 
         Raises:
-            RecipeError: A selector of `exclude` matches nothing, or the rounding does not fit int8
-                kernels.
+            RecipeError: A selector matches nothing, or the rounding does not fit int8 kernels.
         """
-        excluded = kept_float(model.graph, self.exclude, self.reverted)
-        wish = Wish(cpu=context.cpu, exclude=excluded)
-        plan = place(model, context.target, wish)
-        statistics = context.calibration.statistics(plan.values)
-        plan = _calibrated(model, plan, context, wish, statistics)
-        plan = replace(plan, weight=replace(plan.weight, bits=self.weight_bits))
-        plan = _rounded(plan, self.rounding)
+        plan, statistics = self._calibrated(model, context)
         smoothing = self._factors(model.graph, plan, statistics)
         plan = replace(
             plan,
@@ -100,6 +98,47 @@ class QuantizeStatic(GraphStep):
         if reference is not None:
             empirical.correct(written, reference)
         return repeated_relu(written)
+
+    def placed(
+        self,
+        model: ir.Model,
+        target: TargetSpec,
+        cpu: str,
+        unseen: Mapping[str, Refusal] | None = None,
+    ) -> Plan:
+        """What this step would do at every site of `model`, which is only read.
+
+        Args:
+            model: The float graph.
+            target: Where it will run.
+            cpu: Weakest CPU level on which the result must be right.
+            unseen: Why more sites stay in float, by name.
+
+        Raises:
+            RecipeError: A selector matches nothing.
+        """
+        excluded = kept_float(model.graph, self.exclude, self.reverted) | dict(unseen or {})
+        plan = place(model, target, Wish(cpu=cpu, exclude=excluded))
+        plan = replace(plan, weight=replace(plan.weight, bits=self.weight_bits))
+        return overridden(_rounded(plan, self.rounding), model.graph, self.overrides)
+
+    def _calibrated(self, model: ir.Model, context: GraphContext) -> tuple[Plan, Statistics]:
+        """The plan without the sites whose values calibration never saw, each with that reason.
+
+        What takes a site out can make another site read another value, so it goes on until every
+        value is known; each round takes out at least one site.
+        """
+        plan = self.placed(model, context.target, context.cpu)
+        statistics = context.calibration.statistics(plan.values)
+        unseen: dict[str, Refusal] = {}
+        while unknown := {v for v in plan.values if v not in statistics.tensors}:
+            unseen |= {
+                d.site: (Reason.UNCALIBRATED, "calibration did not observe it")
+                for d in plan.quantized
+                if unknown & {*d.inputs, *d.outputs}
+            }
+            plan = self.placed(model, context.target, context.cpu, unseen)
+        return plan, statistics
 
     def _foldable(self, graph: ir.Graph, plan: Plan) -> tuple[str, ...]:
         """Names of the values whose makers can take factors in."""
@@ -157,12 +196,14 @@ def parameters(
     0 is u8 where it is never negative, and symmetric s8 where it is.
     """
     symmetric = frozenset(plan.symmetric)
-    specs = dict.fromkeys(plan.values, plan.activation)
-    for group in (*_joined(plan), *({v} for v in plan.values)):
-        if group & symmetric and any(statistics.tensor(v).low < 0 for v in group):
-            specs.update(dict.fromkeys(group, SYMMETRIC))
+    specs = {v: plan.activation_of(v) for v in plan.values}
+    for group in (*plan.groups, *({v} for v in plan.values)):
+        if group & symmetric:
+            is_negative = any(statistics.tensor(v).low < 0 for v in group)
+            specs |= {v: _zero_free(specs[v], is_negative=is_negative) for v in group}
+    rules = dict(plan.ranges)
     found = {
-        v: ranges.range(statistics.tensor(v), symmetric=spec.symmetric)
+        v: rules.get(v, ranges).range(statistics.tensor(v), symmetric=spec.symmetric)
         for v, spec in specs.items()
         if v not in smoothing
     }
@@ -170,44 +211,15 @@ def parameters(
         v: extremes(statistics.tensor(v), statistics.channels[v], each)
         for v, each in smoothing.items()
     }
-    for group in _joined(plan):
+    for group in plan.groups:
         low = min(found[v][0] for v in group)
         high = max(found[v][1] for v in group)
         found.update(dict.fromkeys(group, (low, high)))
     return {v: qparams(low, high, specs[v]) for v, (low, high) in found.items()}
 
 
-def _joined(plan: Plan) -> list[set[str]]:
-    """Groups of values with one scale, merged where they overlap."""
-    values = set(plan.values)
-    groups: list[set[str]] = []
-    for members in plan.shared:
-        merged = set(members) & values
-        rest = []
-        for group in groups:
-            if group & merged:
-                merged |= group
-            else:
-                rest.append(group)
-        groups = [*rest, merged] if merged else rest
-    return groups
-
-
-def _calibrated(
-    model: ir.Model, plan: Plan, context: GraphContext, wish: Wish, statistics: Statistics
-) -> Plan:
-    """The plan without the sites whose values calibration never saw, each with that reason.
-
-    What takes a site out can make another site read another value, so it goes on until every
-    value is known; each round takes out at least one site.
-    """
-    uncalibrated: dict[str, Refusal] = {}
-    while unknown := {v for v in plan.values if v not in statistics.tensors}:
-        uncalibrated |= {
-            d.site: (Reason.UNCALIBRATED, "calibration did not observe it")
-            for d in plan.quantized
-            if unknown & {*d.inputs, *d.outputs}
-        }
-        exclude = {**wish.exclude, **uncalibrated}
-        plan = place(model, context.target, replace(wish, exclude=exclude))
-    return plan
+def _zero_free(spec: QuantSpec, *, is_negative: bool) -> QuantSpec:
+    """How a value is stored whose zero point must be 0."""
+    if is_negative:
+        return SYMMETRIC if spec.bits == 8 else SYMMETRIC.of_width(16)
+    return replace(spec, symmetric=False)

@@ -1,0 +1,31 @@
+"""`gossamer explain` on recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+
+def test_explain_says_what_overrides_of_a_recipe_do(finished: Path, tmp_path: Path, call) -> None:
+    record = yaml.safe_load((finished / "recipe.yaml").read_text())
+    override = {"nodes": ["Conv"], "weight-bits": 7, "ranges": "mse"}
+    steps = ["simplify", "fuse", {"quantize-static": {"overrides": [override]}}]
+    record["recipe"] |= {"target": "ort-cpu", "graph-steps": steps}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(record))
+
+    told = call("explain", path)
+    assert told.code == 0, told.err
+    assert told.out.startswith("ort-cpu, right on portable CPUs")
+    assert told.out.count("override 1: weight-bits 7") == told.out.count("override 1: ranges mse")
+    assert "override 1: weight-bits 7" in told.out
+    done = call("run", path, "--out", tmp_path / "made")
+    assert done.code == 0, done.err
+
+    assert call("explain", path, "--target", "ort-cpu").code == 2
+    record["recipe"]["graph-steps"] = steps[:2]
+    path.write_text(yaml.safe_dump(record))
+    told = call("explain", path)
+    assert told.code == 2
+    assert "a recipe with the step quantize-static" in told.err

@@ -78,6 +78,7 @@ class TargetSpec:
         smooths: Whether a Mul in front of the Q of a MatMul costs nothing, so that SmoothQuant does
             not either (see `gossamer.graph.smooth`).
         activation: How activations are stored.
+        activation_bits: Of 8 and 16, those in which Q/DQ of activations do what they say.
         weight: How weights are stored on CPUs that accumulate in int32.
         dynamic: Operators that have a dynamically quantized kernel.
         weight_only: Products of float activations with weights in groups of few bits, written as
@@ -100,6 +101,7 @@ class TargetSpec:
     nonzero_bias: bool = False
     smooths: bool = False
     activation: QuantSpec = field(default_factory=QuantSpec)
+    activation_bits: tuple[int, ...] = (8,)
     weight: QuantSpec = field(
         default_factory=lambda: QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)
     )

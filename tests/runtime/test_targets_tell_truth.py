@@ -11,12 +11,32 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from numpy.typing import NDArray
+from onnxscript import version_converter
 
+from gossamer.graph.observers.min_max import MinMax
+from gossamer.graph.observers.percentile import Percentile
+from gossamer.graph.steps.quantize_static import QuantizeStatic
 from gossamer.graph.steps.quantize_weights import QuantizeWeights
 from gossamer.run import NO_DATA
-from gossamer.step import GraphContext
-from zoo.placed import OPENVINO, ORT, decision, feed, graph, quantized, run, sqnr
+from gossamer.step import GraphContext, RangeRule
+from gossamer.target import TargetSpec
+from zoo.placed import (
+    CPU,
+    OPENVINO,
+    ORT,
+    Feed,
+    decision,
+    feed,
+    given,
+    graph,
+    observed,
+    quantized,
+    run,
+    sqnr,
+)
 
+MIN_MAX = MinMax()
 PADS = np.array([0, 0, 1, 1, 0, 0, 1, 1])
 CONV = "Conv <pads = [1, 1, 1, 1]>"
 
@@ -124,6 +144,16 @@ def executed(model: ir.Model) -> list[tuple[str, str, str]]:
     ]
 
 
+def by_openvino(model: ir.Model, data: Feed) -> NDArray[np.float32]:
+    """The output in float32, where kernels are not int8."""
+    from gossamer.runtimes.openvino import package
+
+    core = package().Core()
+    network = core.read_model(ir.to_proto(model).SerializeToString())
+    compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return next(iter(compiled(data).values()))  # type: ignore[no-any-return]
+
+
 def transposed() -> ir.Model:
     return graph(
         "(float[1, 16, 8, 8] x) => (float[1, 16, 16, 16] y) { r = Relu(x)"
@@ -181,8 +211,6 @@ def test_every_rule_of_openvino_is_told_of() -> None:
 @pytest.mark.openvino
 def test_openvino_is_right_about_a_conv_without_bias_that_two_nodes_read() -> None:
     pytest.importorskip("openvino")
-    from gossamer.runtimes.openvino import package
-
     model = graph(
         f"""(float[1, 16, 8, 8] x) => (float[1, 16, 8, 8] y) {{ a = {CONV} (x, w1)
         r = Relu(a)  b = {CONV} (r, w2)  y = Add(a, b) }}""",
@@ -190,14 +218,8 @@ def test_openvino_is_right_about_a_conv_without_bias_that_two_nodes_read() -> No
     )  # fmt: skip
     written, plan = quantized(model, OPENVINO)
     assert decision(plan, "conv0").nonzero_bias
-    core = package().Core()
-    compiled = core.compile_model(
-        core.read_model(ir.to_proto(written).SerializeToString()), "CPU",
-        {"INFERENCE_PRECISION_HINT": "f32"},
-    )  # fmt: skip
     data = feed(model)
-    got = next(iter(compiled(data).values()))
-    assert sqnr(run(ir.to_proto(model), data)["y"], got) > 25
+    assert sqnr(run(ir.to_proto(model), data)["y"], by_openvino(written, data)) > 25
 
 
 @pytest.mark.openvino
@@ -245,3 +267,50 @@ def test_openvino_multiplies_with_weights_in_groups(bits: Literal[4, 8], standar
     ]
     kinds = {precision for layer, _, precision in layers if layer == "Const"}
     assert f"u{bits}" in kinds
+
+
+def in_16_bits(
+    model: ir.Model, target: TargetSpec, opset: int = 18, ranges: RangeRule = MIN_MAX
+) -> ir.Model:
+    """A copy with 16-bit Q/DQ, whatever the target says."""
+    if opset > 18:
+        version_converter.convert_version(model, opset)
+    able = replace(target, activation_bits=(8, 16))
+    clean = ir.from_proto(ir.to_proto(model))
+    context = GraphContext(
+        target=able, cpu=CPU, record=lambda _: None,
+        calibration=given(lambda v: observed(clean, tuple(v), feed(clean)), feed(clean)),
+    )  # fmt: skip
+    return QuantizeStatic(activation_bits=16, ranges=ranges).apply(model, context)
+
+
+@pytest.mark.parametrize("opset", [18, 21, 23])
+@pytest.mark.parametrize("op", ["Conv", "MatMul", "Gemm", "Add", "Concat", "Sigmoid"])
+def test_onnx_runtime_runs_in_float_between_16_bit_pairs(
+    op: str, opset: int, tmp_path: Path
+) -> None:
+    make, kernel = ORT_KERNELS[op]
+    written = in_16_bits(make(), ORT, opset)
+    names = optimized(written, tmp_path)
+    assert kernel not in names
+    assert op in names
+    assert "DequantizeLinear" in names  # of the weight, too: once more for each run
+    assert names.count("DequantizeLinear") > names.count("QuantizeLinear")
+    domain = "com.microsoft" if opset < 21 else ""
+    assert {n.domain for n in written.graph if n.op_type == "QuantizeLinear"} == {domain}
+    expected, got = (run(ir.to_proto(m), feed(make()))["y"] for m in (make(), written))
+    assert sqnr(expected, got) > 35
+
+
+@pytest.mark.openvino
+def test_openvino_leaves_16_bit_pairs_out_and_does_not_cut_off() -> None:
+    pytest.importorskip("openvino")
+    model = between("z = Relu(a)")
+    data = feed(model)
+    expected = run(ir.to_proto(model), data)["y"]
+    written = in_16_bits(between("z = Relu(a)"), OPENVINO, ranges=Percentile(p=50.0))
+    kinds = executed(written)
+    assert not [kind for kind in kinds if kind[0] == "FakeQuantize" or kind[2] in {"u8", "i8"}]
+    assert sqnr(expected, run(ir.to_proto(written), data)["y"]) < 20  # as the file says
+    assert sqnr(expected, by_openvino(written, data)) > 35
+    assert OPENVINO.activation_bits == (8,)

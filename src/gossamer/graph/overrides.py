@@ -7,6 +7,7 @@ one in the recipe counts: the general comes first, the special behind it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from gossamer.graph.select import select
 from gossamer.plan import Decision, Plan, Reason
 from gossamer.quant import QuantSpec
 from gossamer.step import Override, RangeRule
+from gossamer.target import TargetSpec
 
 OF_WEIGHTS = frozenset({"granularity", "weight_bits"})
 
@@ -29,25 +31,35 @@ class _Wish:
         number: Of the override, from 1.
         field: Its name.
         content: What is wished.
+        refused: Why the target grants it nowhere.
     """
 
     number: int
     field: str
     content: object
+    refused: str = ""
 
     def __str__(self) -> str:
         content = self.content
         if isinstance(content, RangeRule):
             ((name, options),) = plugins.dump(content).items()
             said = ", ".join(f"{option} {value}" for option, value in options.items())
-            content = f"{name} ({said})" if said else name
+            content = f"{name} with {said}" if said else name
         if isinstance(content, bool):
             content = "yes" if content else "no"
         return f"{self.field.replace('_', '-')} {content}"
 
 
-def overridden(plan: Plan, graph: ir.Graph, overrides: Sequence[Override]) -> Plan:
+def overridden(
+    plan: Plan, graph: ir.Graph, overrides: Sequence[Override], target: TargetSpec
+) -> Plan:
     """`plan` with what the overrides ask for; each node that one names says what became of it.
+
+    Args:
+        plan: Where nothing is overridden yet.
+        graph: What it was made for.
+        overrides: In the order of the recipe.
+        target: What it was made for.
 
     Raises:
         RecipeError: A selector matches nothing.
@@ -59,7 +71,12 @@ def overridden(plan: Plan, graph: ir.Graph, overrides: Sequence[Override]) -> Pl
                 wishes = asked.setdefault(name, [])
                 known = {(wish.number, wish.field) for wish in wishes}
                 wishes += [
-                    _Wish(number=number, field=field, content=content)
+                    _Wish(
+                        number=number,
+                        field=field,
+                        content=content,
+                        refused=_unable(target, field, content),
+                    )
                     for field, content in override.wishes.items()
                     if (number, field) not in known
                 ]
@@ -80,6 +97,11 @@ def overridden(plan: Plan, graph: ir.Graph, overrides: Sequence[Override]) -> Pl
     )
 
 
+def _unable(target: TargetSpec, field: str, content: object) -> str:
+    is_unable = field == "activation_bits" and content not in target.activation_bits
+    return f"{target.name} does not run such Q/DQ as they are written" if is_unable else ""
+
+
 Asked = dict[str, list[_Wish]]
 Won = dict[tuple[str, str], _Wish]
 
@@ -89,7 +111,7 @@ def _won(plan: Plan, asked: Asked) -> Won:
     won: Won = {}
     for decision in plan.quantized:
         for wish in asked.get(decision.site, ()):
-            for name in _operands(plan, decision, wish):
+            for name in () if wish.refused else _operands(plan, decision, wish):
                 before = won.setdefault((name, wish.field), wish)
                 won[name, wish.field] = max(before, wish, key=lambda each: each.number)
     return won
@@ -126,26 +148,32 @@ def _told(plan: Plan, graph: ir.Graph, asked: Asked, won: Won) -> Iterator[Decis
         name = node.name or ""
         decision, wishes = known.get(name), asked.get(name, [])
         if decision is not None and (decision.is_quantized or not wishes):
-            said = [_fate(plan, decision, wish, won) for wish in wishes]
+            said = _fates(plan, decision, wishes, won)
             yield replace(decision, detail="; ".join([decision.detail, *said]))
         elif wishes:
             numbers = ", ".join(dict.fromkeys(str(wish.number) for wish in wishes))
             where = f"it is a part of {inside[name]}" if name in inside else "nothing is stored"
             if decision is None:
                 decision = Decision(site=name, op=node.op_type, reason=Reason.NO_RULE)
-            said = [decision.detail] if decision.detail else []
-            detail = "; ".join([*said, f"override {numbers} does nothing here: {where}"])
+            before = [decision.detail] if decision.detail else []
+            detail = "; ".join([*before, f"override {numbers} does nothing here: {where}"])
             yield replace(decision, detail=detail)
 
 
-def _fate(plan: Plan, decision: Decision, wish: _Wish, won: Won) -> str:
-    """What became of one wish for an int8 site."""
-    why = _refused(plan, decision, wish, won)
-    return f"override {wish.number}: {f'not {wish}, {why}' if why else wish}"
+def _fates(plan: Plan, decision: Decision, wishes: Sequence[_Wish], won: Won) -> Iterator[str]:
+    """What became of the wishes for an int8 site, a clause for each override."""
+    for number, each in itertools.groupby(wishes, lambda wish: wish.number):
+        said = ", ".join(
+            f"not {wish} ({why})" if (why := _refused(plan, decision, wish, won)) else str(wish)
+            for wish in each
+        )
+        yield f"override {number}: {said}"
 
 
 def _refused(plan: Plan, decision: Decision, wish: _Wish, won: Won) -> str:
     """Why a wish is not granted, as a clause; empty if it is."""
+    if wish.refused:
+        return wish.refused
     operands = _operands(plan, decision, wish)
     if not operands:
         return "it has no weight" if wish.field in OF_WEIGHTS else "it reads nothing in int8"

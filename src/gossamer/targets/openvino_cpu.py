@@ -77,6 +77,7 @@ OPENVINO_CPU = TargetSpec(
         "is absent or zero and whose output has several readers gives wrong numbers (0 to 5 dB). "
         "A Q that no kernel before it takes in is a conversion to f32 and a FakeQuantize; behind a "
         "Mul it is one kernel, and a Mul that a kernel takes in is none (MiniLM: 2 % faster). "
+        "16-bit Q/DQ are left out: sites run in float, and ranges cut nothing off. "
         "Accumulators: kernels of all layouts under emulated Haswell, Cortex-A57 (neon) and "
         "Neoverse-N1 (dotprod) CPUs (test_accumulators.py)."
     ),

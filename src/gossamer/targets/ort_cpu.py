@@ -42,6 +42,7 @@ ORT_CPU = TargetSpec(
         *("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"),
         *("Slice", "Resize", "Pad"),
     ),
+    activation_bits=(8, 16),
     dynamic=("MatMul",),
     weight_only=OpRule(
         ops=("MatMul", "Gemm"),
@@ -58,6 +59,8 @@ ORT_CPU = TargetSpec(
         "Q/DQ on both sides of the transparent operators go, and these run on int8 (Pad keeps "
         "them). Without the int8 Mul and Sigmoid of SiLU YOLOX-nano takes 1.39 times as long; its "
         "depthwise Convs behind SiLU lose 8 dB against the float ones, which take 1.16 times. "
+        "Between 16-bit Q/DQ (com.microsoft's below opset 21) sites run in float and dequantize "
+        "their weights in each run: Conv takes 2, MatMul and Gemm 5 times as long as in int8. "
         "Accumulators: kernels of all layouts under emulated Haswell, Cortex-A57 (neon) and "
         "Neoverse-N1 (dotprod) CPUs (test_accumulators.py)."
     ),

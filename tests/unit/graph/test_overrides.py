@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gossamer import plugins
-from gossamer.errors import RecipeError
+from gossamer.errors import RecipeError, TargetError
 from gossamer.graph.observers.percentile import Percentile
 from gossamer.graph.roundings.adaround import Adaround
 from gossamer.graph.steps.quantize_static import QuantizeStatic
@@ -71,12 +71,10 @@ def test_each_wish_reaches_what_the_named_nodes_read_and_nothing_else() -> None:
     assert content(model, "w2_scale").shape == ()
     for name in ("x_scale", "y_scale", "w1_0_quantized", "w1_0_scale"):
         np.testing.assert_array_equal(content(model, name), content(plain, name))
-    assert decision(plan, "conv2").detail.split("; ")[-4:] == [
-        "override 1: ranges percentile (p 90.0)",
-        "override 1: symmetric yes",
-        "override 1: granularity per-tensor",
-        "override 1: weight-bits 4",
-    ]
+    assert decision(plan, "conv2").detail.endswith(
+        "; override 1: ranges percentile with p 90.0, symmetric yes, granularity per-tensor, "
+        "weight-bits 4"
+    )
 
 
 def test_without_overrides_nothing_is_told_and_nothing_changes() -> None:
@@ -94,7 +92,7 @@ def test_the_last_of_several_wishes_counts_and_the_other_node_says_so() -> None:
     overrides = (overrides[0], Override(nodes=("matmul4",), symmetric=True))
     _, plan = written(block(), *overrides)
 
-    told = "override 1: not symmetric no, n has symmetric yes of override 2"
+    told = "override 1: not symmetric no (n has symmetric yes of override 2)"
     assert dict(plan.specs)["n"].symmetric
     assert told in decision(plan, "matmul1").detail  # it reads n too
     assert "override 2: symmetric yes" in decision(plan, "matmul4").detail
@@ -117,9 +115,25 @@ def test_values_with_one_scale_get_one_wish() -> None:
 
 def test_a_kernel_that_takes_zero_point_0_alone_keeps_it() -> None:
     model, plan = written(block(), Override(nodes=("MatMul",), symmetric=False), target=OPENVINO)
-    assert "not symmetric no, the kernel takes zero point 0" in decision(plan, "matmul1").detail
+    assert "not symmetric no (the kernel takes zero point 0" in decision(plan, "matmul1").detail
     assert content(model, "n_zero_point") == 0
     assert content(model, "n_zero_point").dtype == np.int8
+
+
+def test_16_bits_are_stored_where_the_runtime_runs_them_as_written() -> None:
+    override = Override(nodes=("conv2",), activation_bits=16)
+
+    model, plan = written(conv_relu_conv(), override)
+    assert content(model, "r_zero_point").dtype == np.uint16
+    assert content(model, "x_zero_point").dtype == np.uint8
+    assert decision(plan, "conv2").detail.endswith("override 1: activation-bits 16")
+    assert agreement(conv_relu_conv(), model) > 30  # in ONNX Runtime, int8 beside 16 bits
+
+    model, plan = written(conv_relu_conv(), override, target=OPENVINO)
+    assert content(model, "r_zero_point").dtype == np.uint8
+    assert "not activation-bits 16 (openvino-cpu does not" in decision(plan, "conv2").detail
+    with pytest.raises(TargetError, match=r"activations of 16 bits; received openvino-cpu"):
+        QuantizeStatic(activation_bits=16).placed(conv_relu_conv(), OPENVINO, CPU)
 
 
 def test_nodes_that_store_nothing_say_so() -> None:

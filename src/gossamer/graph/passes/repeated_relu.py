@@ -47,4 +47,5 @@ def _starts_at_zero(node: ir.Node) -> bool:
     if zero is None:
         return False
     found = zero.numpy()
-    return found.dtype.kind in "iu" and bool(np.all(found == np.iinfo(found.dtype).min))
+    is_byte = found.dtype.itemsize == 1  # OpenVINO leaves 16-bit pairs out, clipping and all
+    return is_byte and found.dtype.kind in "iu" and bool(np.all(found == np.iinfo(found.dtype).min))

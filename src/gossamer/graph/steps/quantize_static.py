@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from gossamer.errors import TargetError
 from gossamer.graph import empirical, hessians, qdq
 from gossamer.graph.equalize import equalizing_factors
 from gossamer.graph.layout import CHANNEL_AXES
@@ -49,6 +50,8 @@ class QuantizeStatic(GraphStep):
         rounding: How weights become integers (`gossamer.graph.rounder`); one that asks for data
             runs the float model over the calibration samples once more.
         weight_bits: Of the signed numbers that weights are stored as, 2 to 8; always one in a byte.
+        activation_bits: Of activations, 8 or 16. No kernel of ours multiplies 16 bits: sites run in
+            float between their Q/DQ, slower than float, in a file for devices that do.
         smoothing: What evens out the channels of activations, where it costs nothing at run time:
             `smoothquant` by what was observed (`gossamer.graph.smooth`), `cross-layer` by weights
             alone (`gossamer.graph.equalize`), or `none`.
@@ -64,6 +67,7 @@ class QuantizeStatic(GraphStep):
     ranges: RangeRule = field(default_factory=MinMax)
     rounding: Rounding = field(default_factory=Nearest)
     weight_bits: int = 8
+    activation_bits: Literal[8, 16] = 8
     smoothing: Smoothing = "smoothquant"
     correction: Correction = "analytic"
     overrides: tuple[Override, ...] = ()
@@ -78,6 +82,7 @@ class QuantizeStatic(GraphStep):
 
         Raises:
             RecipeError: A selector matches nothing, or the rounding does not fit int8 kernels.
+            TargetError: The target does not run activations of so many bits.
         """
         plan, statistics = self._calibrated(model, context)
         smoothing = self._factors(model.graph, plan, statistics)
@@ -116,11 +121,22 @@ class QuantizeStatic(GraphStep):
 
         Raises:
             RecipeError: A selector matches nothing.
+            TargetError: The target does not run activations of so many bits.
         """
+        if self.activation_bits not in target.activation_bits:
+            raise TargetError(
+                f"a target that runs activations of {self.activation_bits} bits",
+                target.name,
+                "It leaves such Q/DQ out. Use 8 bits, or the target ort-cpu.",
+            )
         excluded = kept_float(model.graph, self.exclude, self.reverted) | dict(unseen or {})
         plan = place(model, target, Wish(cpu=cpu, exclude=excluded))
-        plan = replace(plan, weight=replace(plan.weight, bits=self.weight_bits))
-        return overridden(_rounded(plan, self.rounding), model.graph, self.overrides)
+        plan = replace(
+            plan,
+            activation=plan.activation.of_width(self.activation_bits),
+            weight=replace(plan.weight, bits=self.weight_bits),
+        )
+        return overridden(_rounded(plan, self.rounding), model.graph, self.overrides, target)
 
     def _calibrated(self, model: ir.Model, context: GraphContext) -> tuple[Plan, Statistics]:
         """The plan without the sites whose values calibration never saw, each with that reason.

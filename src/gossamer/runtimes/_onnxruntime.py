@@ -1,0 +1,192 @@
+"""What every use of ONNX Runtime shares: its files, and a session over them."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gossamer import plugins, store
+from gossamer.errors import BuildError, MeasureError
+from gossamer.source import TensorType
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from gossamer.runtime import Feed
+
+MODEL_FILE = "model.onnx"
+WEIGHTS_FILE = "model.onnx.data"
+BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
+NUMPY_NAMES = {
+    "float": "float32",
+    "double": "float64",
+    **{name: name for name in ("float16", "bfloat16", "bool", "int8", "int16", "int32", "int64")},
+    **{name: name for name in ("uint8", "uint16", "uint32", "uint64")},
+}
+Provider = str | tuple[str, dict[str, str]]
+
+
+def package() -> types.ModuleType:
+    """The module onnxruntime, which sends nothing home.
+
+    Raises:
+        MissingDependency: It is not installed.
+    """
+    ort = plugins.require("onnxruntime", "ort", "running models with ONNX Runtime")
+    ort.disable_telemetry_events()
+    return ort
+
+
+def copy(model: Path, folder: Path) -> tuple[Path, ...]:
+    """`model.onnx`, and `model.onnx.data` where the weights lie beside the graph.
+
+    A model without external data is copied to the bit.
+
+    Raises:
+        BuildError: The file is no model, or its weights are not there.
+    """
+    import onnx_ir as ir
+
+    target = folder / MODEL_FILE
+    try:
+        graph = ir.load(model)
+    except Exception as error:  # protobuf and onnx_ir raise many kinds for broken files
+        raise BuildError("an ONNX file", f"{model}: {error}", "Is it complete?") from error
+    weights = _external_files(graph)
+    for name in weights:
+        if not (model.parent / name).is_file():
+            raise BuildError(
+                f"the weights of {model.name} in {name}",
+                f"no such file in {model.parent}",
+                "Keep both files in one folder.",
+            )
+    if target.exists() and target.samefile(model):
+        return target, *(folder / name for name in weights)
+    return _save(graph, target) if weights else _copy(model, target)
+
+
+class OrtSession:
+    """A Session over an onnxruntime.InferenceSession with the default optimisation level.
+
+    Args:
+        path: The file.
+        threads: Threads of the CPU.
+        providers: Its execution providers, the wanted one first.
+
+    Raises:
+        BuildError: ONNX Runtime refuses the file.
+        MissingDependency: onnxruntime is not installed.
+    """
+
+    def __init__(self, path: Path, threads: int, providers: Sequence[Provider]) -> None:
+        self._ort = package()
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            session = self._ort.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:  # its own exceptions share no base but Exception
+            raise BuildError(
+                "a model that ONNX Runtime can load",
+                f"{path.name}: {error}",
+                "Check the file with onnx.checker; the operators must be standard ones or ORT's.",
+            ) from error
+        self.inputs = tuple(_tensor_type(i) for i in session.get_inputs())
+        self.outputs = tuple(_tensor_type(o) for o in session.get_outputs())
+        self.providers: tuple[str, ...] = tuple(session.get_providers())
+        self._names = [o.name for o in self.outputs]
+        self._session = session
+        # numpy has no bfloat16 of its own, and onnxruntime takes none from ml_dtypes
+        self._is_plain = all(t.dtype != "bfloat16" for t in (*self.inputs, *self.outputs))
+
+    def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Feed:
+        """All outputs by name.
+
+        Raises:
+            MeasureError: The inputs do not fit.
+        """
+        try:
+            if self._is_plain:
+                values = self._session.run(self._names, feed)
+            else:
+                values = self._run_values(feed)
+        except Exception as error:  # its own exceptions share no base but Exception
+            raise MeasureError(
+                f"inputs for {', '.join(f'{t.name} {t.dtype} {t.shape}' for t in self.inputs)}",
+                f"ONNX Runtime said: {error}",
+                "Feed one array per input, in its type and shape.",
+            ) from error
+        return dict(zip(self._names, values, strict=True))
+
+    def _run_values(self, feed: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        make = self._ort.OrtValue
+        given = {
+            name: make.ortvalue_from_numpy_with_onnx_type(x.view(np.uint16), BFLOAT16)
+            if x.dtype.name == "bfloat16"
+            else make.ortvalue_from_numpy(x)
+            for name, x in feed.items()
+        }
+        values = self._session.run_with_ort_values(self._names, given)
+        return [_array(v) for v in values]
+
+
+def _array(value: Any) -> NDArray[np.generic]:
+    if value.data_type() != "tensor(bfloat16)":
+        array: NDArray[np.generic] = value.numpy()
+        return array
+    import ml_dtypes
+
+    shape = tuple(value.shape())
+    raw = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape)))
+    return np.frombuffer(raw, ml_dtypes.bfloat16).reshape(shape)
+
+
+def _copy(model: Path, target: Path) -> tuple[Path, ...]:
+    with store.told_apart(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model, target)
+    return (target,)
+
+
+def _save(graph: ir.Model, target: Path) -> tuple[Path, ...]:
+    """Both files; the weights' file has a new name, which the graph must know."""
+    import onnx_ir as ir
+
+    with store.told_apart(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ir.save(graph, target, external_data=WEIGHTS_FILE)
+    return target, target.with_name(WEIGHTS_FILE)
+
+
+def _tensor_type(value: Any) -> TensorType:
+    kind = str(value.type)
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    if name not in NUMPY_NAMES:
+        raise BuildError(
+            "inputs and outputs that are tensors of numbers",
+            f"{value.name!r} of type {kind}",
+            "Export the model without string, sequence or map values at its border.",
+        )
+    return TensorType(name=value.name, dtype=NUMPY_NAMES[name], shape=tuple(value.shape))
+
+
+def _external_files(model: ir.Model) -> tuple[str, ...]:
+    """Names of the files that hold weights outside the model file, sorted."""
+    import onnx_ir as ir
+
+    tensors = [
+        v.const_value
+        for graph in model.graphs()
+        for v in graph.initializers.values()
+        if isinstance(v.const_value, ir.ExternalTensor)
+    ]
+    return tuple(sorted({str(t.location) for t in tensors}))

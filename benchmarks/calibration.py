@@ -30,6 +30,7 @@ from gossamer.graph.calibrate import collect
 from gossamer.graph.passes.simplify import simplify
 from gossamer.run import observed_by, plan
 from gossamer.runtime import Feed
+from gossamer.search.prepare import installed_targets
 from gossamer.source import FloatModel, TensorType
 from gossamer.sources import find
 from gossamer.statistics import Statistics
@@ -98,9 +99,8 @@ def keep(row: dict[str, Any]) -> None:
 def measured(model: FloatModel, samples: int, threads: int) -> dict[str, Any]:
     """One row."""
     graph = simplify(ir.load(model.path))
-    wanted = observed_by(
-        graph, [plan(model, name, "portable") for name in plugins.names("targets")]
-    )
+    targets = installed_targets((), "portable")
+    wanted = observed_by(graph, [plan(model, name, "portable") for name in targets])
     some = [feed(model, i) for i in range(min(samples, DISTINCT))]
 
     def feeds() -> Iterator[Feed]:

@@ -28,6 +28,7 @@ from gossamer.measure.environment import cpu_level, environment, physical_cores
 from gossamer.progress import Silent
 from gossamer.recipe import Recipe
 from gossamer.run import NO_DATA, calibrate, run
+from gossamer.search.prepare import installed_targets
 from gossamer.sources import find
 from gossamer.step import Calibration
 from gossamer.task import DataRequest
@@ -80,7 +81,7 @@ def made(name: str, real: Path, folder: Path) -> dict[str, tuple[str, Path]]:
     _keep_inputs(rows, names)
     request = DataRequest(model=model, path=rows)
     split = choose("fidelity", model, {}).open(request).calibration
-    targets = plugins.names("targets")
+    targets = installed_targets((), "portable")
     statistics = calibrate(
         model, dict.fromkeys(targets, ()), split,
         cpu="portable", threads=physical_cores(), seed=0, progress=Silent(),

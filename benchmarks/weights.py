@@ -41,6 +41,7 @@ from gossamer.progress import Silent
 from gossamer.recipe import Recipe
 from gossamer.run import NO_DATA, run, save
 from gossamer.runtime import Feed
+from gossamer.search.prepare import installed_targets
 from gossamer.source import FloatModel
 from gossamer.sources import find
 from gossamer.step import Calibration, GraphContext
@@ -136,7 +137,7 @@ def speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     past = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     feed: Feed = {"input_ids": np.array([[7]]), "past": past}
     found: dict[str, Any] = {}
-    for target in plugins.names("targets"):
+    for target in installed_targets((), "portable"):
         spec = plugins.load("targets", target)
         files = {"float32": made(model, None, target, folder / target / "float32")}
         files["fused"] = made(model, Fuse(), target, folder / target / "fused")

@@ -25,7 +25,8 @@ recipes use.
 """
 # where what members do was measured
 MEASURED = {
-    "targets": "[The same answer on every CPU](../portability.md)",
+    "targets": "[The same answer on every CPU](../portability.md). "
+    "[What is proven of each](../targets.md)",
     "steps": "[What keeps accuracy](../algorithms.md) and "
     "[compress a language model](../guides/compress-a-language-model.md)",
     "roundings": "[What keeps accuracy](../algorithms.md) and "
@@ -66,7 +67,8 @@ def _member(family: str, name: str) -> str:
     text, told = _text(family, name)
     parts = [f"## {name}", text.strip()]
     if isinstance(member, TargetSpec):
-        parts += [member.evidence, _facts(member)]
+        doubt = f"**Unproven:** {member.unproven}." if member.unproven else ""
+        parts += [doubt, member.evidence, _facts(member)]
     elif fields := [f for f in dataclasses.fields(member) if f.init]:
         rows = [
             f"| `{_yaml(f.name)}` | {_default(f)} | {_cell(told.get(f.name, ''))} |" for f in fields
@@ -102,10 +104,13 @@ def _facts(target: TargetSpec) -> str:
         rows.append((", ".join(rule.ops), "weights of 4 or 8 bits in groups", rule.evidence))
     lines = [f"| {' | '.join(row)} |" for row in rows]
     levels = ", ".join(f"`{name}` ({accumulator})" for name, accumulator in target.cpus)
+    where = f"CPU levels, with the integers in which products are added: {levels}."
+    if target.device == "gpu":
+        where = "It runs on a GPU, next to any CPU."
     return "\n".join(
         [
             *("| operators | kernel | evidence |", "|---|---|---|", *lines, ""),
-            f"CPU levels, with the integers in which products are added: {levels}.",
+            where,
         ]
     )
 

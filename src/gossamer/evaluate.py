@@ -17,6 +17,8 @@ from gossamer.result import SCHEMA_VERSION
 from gossamer.source import FloatModel
 from gossamer.task import DataRequest, Split, TaskData
 
+OWN = {".xml": "openvino", ".plan": "tensorrt"}  # files that one runtime alone runs
+
 
 def evaluate(  # noqa: PLR0913 - the options of the command line, by the same names
     model: str | Path,
@@ -34,7 +36,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line, by the same na
         model: A model file, an output folder of compress, or whatever compress takes.
         task: Name of the task.
         data: File or folder; of a folder with a test part, that part is scored.
-        runtime: Name of the runtime; an OpenVINO file runs on its own.
+        runtime: Name of the runtime; an OpenVINO or TensorRT file runs on its own.
         threads: Threads of the session; None is the physical cores.
         seed: Draws what the task draws.
         options: Options of the task.
@@ -71,16 +73,16 @@ def evaluate(  # noqa: PLR0913 - the options of the command line, by the same na
 def open_any(text: str, runtime: str, cache: Path) -> tuple[Path, FloatModel, str]:
     """The file to run, what it opens to, and the runtime that runs it.
 
-    ONNX and OpenVINO files run as they are (quantized ones too); other sources are exported, and
-    built for the runtime.
+    ONNX, OpenVINO and TensorRT files run as they are (quantized ones too); other sources are
+    exported, and built for the runtime.
     """
     path = Path(text)
     if path.is_dir() and (path / "result.json").exists() and (path / "model").is_dir():
-        path = next(p for p in sorted((path / "model").iterdir()) if p.suffix in (".onnx", ".xml"))
+        path = next(p for p in sorted((path / "model").iterdir()) if p.suffix in (".onnx", *OWN))
     member = plugins.load("runtimes", runtime)
     name = member.__module__.rsplit(".", 1)[-1]
-    if path.suffix == ".xml":
-        return path, as_it_is(path, "openvino"), "openvino"
+    if path.suffix in OWN:
+        return path, as_it_is(path, OWN[path.suffix]), OWN[path.suffix]
     if path.suffix == ".onnx" and path.exists():
         return path, as_it_is(path, name), name
     from gossamer.sources import find
@@ -111,6 +113,8 @@ def files_of(path: Path) -> list[Path]:
     """The files of a model: the one to open, and those with its weights."""
     if path.suffix == ".xml":
         return [path, path.with_suffix(".bin")]
+    if path.suffix in OWN:
+        return [path]
     import onnx_ir as ir
 
     tensors = [

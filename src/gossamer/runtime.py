@@ -41,6 +41,13 @@ class Runtime(ABC):
     def version(self) -> str:
         """The installed version."""
 
+    def elsewhere(self, model: Path) -> str:  # noqa: ARG002 - members look at it
+        """What makes an ONNX file run where this runtime is, for people who lack it here.
+
+        Empty where the runtime must be here, because it writes files of its own.
+        """
+        return ""
+
     @abstractmethod
     def build(self, model: Path, folder: Path) -> tuple[Path, ...]:
         """The runtime's own files for an ONNX file, written into `folder`; the first is opened.

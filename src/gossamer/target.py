@@ -10,6 +10,7 @@ from gossamer.plugins import unknown
 from gossamer.quant import Accumulator, QuantSpec
 
 Output = Literal["required", "float", "either"]
+Device = Literal["cpu", "gpu"]
 PORTABLE = "portable"  # the level that stands for every CPU
 WIDTHS: tuple[Accumulator, ...] = ("s16", "s32")
 
@@ -32,12 +33,15 @@ class OpRule:
         beside: For operators without weights: one operand must be made straight by one of these
             int8 operators, and it stays in float, because their kernel adds the other one in.
             Empty: every operand is quantized.
+        always_beside: Whether the other operand is quantized even where nothing else reads it in
+            int8, provided that the neighbour has no other reader.
         keeps_apart: Whether an Add behind the node is written as Sum, because the runtime would
             join it with the node into a float kernel.
         min_reduction: Smallest number of products per output element that pays.
         min_inputs: Smallest number of input channels that pays; not asked of depthwise Convs.
         min_outputs: Smallest number of output channels that pays.
         min_weights: Smallest number of weights that pays.
+        min_rows: Smallest number of rows that pays, of products whose rows the graph tells.
         depthwise_after: Operators that must make the input of a Conv with one input channel per
             group for int8 to pay there; None if it always pays.
         evidence: Where the fact was measured or read.
@@ -51,11 +55,13 @@ class OpRule:
     int_bias: bool = True
     zero_free: bool = False
     beside: tuple[str, ...] = ()
+    always_beside: bool = False
     keeps_apart: bool = False
     min_reduction: int = 0
     min_inputs: int = 0
     min_outputs: int = 0
     min_weights: int = 0
+    min_rows: int = 0
     depthwise_after: tuple[str, ...] | None = None
     evidence: str
 
@@ -68,6 +74,8 @@ class TargetSpec:
         name: Public name.
         runtime: Name of the runtime that runs it.
         extra: The extra of gossamer that installs the runtime; None if the base install has it.
+        device: What runs the model; on a GPU every CPU level is as good as the other.
+        unproven: What nobody has measured of all this, for people; empty if the facts are measured.
         rules: What runs in int8 with a kernel of its own.
         follows: Operators that run in int8 when all their activation inputs already are (they
             move or combine int8 values: MaxPool, Concat, Add …).
@@ -93,6 +101,8 @@ class TargetSpec:
     name: str
     runtime: str
     extra: str | None = None
+    device: Device = "cpu"
+    unproven: str = ""
     rules: tuple[OpRule, ...] = ()
     follows: tuple[str, ...] = ()
     follower_tails: tuple[str, ...] = ()

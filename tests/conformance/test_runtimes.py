@@ -20,12 +20,14 @@ from gossamer.runtime import Runtime, Session
 from zoo import runnable
 
 INSTALLED = [n for n in plugins.names("runtimes") if plugins.load("runtimes", n)().is_installed()]
+MARKS = {"openvino": "openvino", "ort-cuda": "gpu", "tensorrt": "gpu"}
 REAL = ["cifar10/resnet20.onnx", "speech_commands/kwt1.onnx", "stories260k/stories260k.onnx"]
 
 
 @pytest.fixture(
     params=[
-        pytest.param(n, marks=[pytest.mark.openvino] if n == "openvino" else []) for n in INSTALLED
+        pytest.param(n, marks=[getattr(pytest.mark, MARKS[n])] if n in MARKS else [])
+        for n in INSTALLED
     ]
 )
 def name(request: pytest.FixtureRequest) -> str:

@@ -33,6 +33,7 @@ def test_its_runtime_and_transforms_exist(target: TargetSpec) -> None:
 
 def test_every_fact_has_evidence(target: TargetSpec) -> None:
     assert target.evidence
+    assert target.weight_only is None or target.weight_only.evidence
     assert all(rule.evidence for rule in target.rules)
 
 
@@ -51,6 +52,13 @@ def test_portable_is_its_weakest_level_and_accumulators_only_grow(target: Target
         target.accumulator("quantum")
 
 
+def test_on_a_gpu_every_cpu_level_is_as_good_as_the_other(target: TargetSpec) -> None:
+    if target.device == "gpu":
+        assert {target.accumulator(level) for level in ("portable", "avx2", "vnni", "neon")} == {
+            "s32"
+        }
+
+
 def test_it_is_immutable(target: TargetSpec) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         target.name = "other"  # type: ignore[misc]
@@ -65,4 +73,4 @@ def test_it_decides_the_same_each_time_and_reads_the_graph_only(
     first, second = (place(model, target, Wish()) for _ in range(2))
     assert first == second
     assert str(model) == before
-    assert first.quantized
+    assert bool(first.quantized) == bool(target.rules)

@@ -15,7 +15,10 @@ from zoo import placed
 FOLDER = Path(__file__).parent
 
 
-@pytest.mark.parametrize("target", [placed.ORT, placed.OPENVINO], ids=lambda t: t.name)
+TARGETS = [placed.ORT, placed.OPENVINO, placed.ORT_CUDA, placed.TENSORRT]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @pytest.mark.parametrize("name", ["conv_relu_conv", "residual", "block"])
 def test_the_plan_is_the_one_on_file(name: str, target: TargetSpec) -> None:
     text = described(place(getattr(placed, name)(), target, Wish()))

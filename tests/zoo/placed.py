@@ -28,6 +28,8 @@ Feed = dict[str, NDArray[np.generic]]
 CPU = cpu_level()  # of the machine that runs the tests
 ORT: TargetSpec = plugins.load("targets", "ort-cpu")
 OPENVINO: TargetSpec = plugins.load("targets", "openvino-cpu")
+ORT_CUDA: TargetSpec = plugins.load("targets", "ort-cuda")
+TENSORRT: TargetSpec = plugins.load("targets", "tensorrt")
 
 
 def graph(text: str, seed: int = 0, **constants: tuple[int, ...] | NDArray[np.generic]) -> ir.Model:

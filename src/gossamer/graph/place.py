@@ -192,7 +192,8 @@ def _read_in_int8(node: ir.Node, rule: OpRule, state: _State) -> tuple[ir.Value,
 
     Beside a node that makes one operand straight, the other one is read in int8 where others read
     it in int8, or where it comes straight from such a node too and nothing else reads it. Elsewhere
-    a Q would cost a kernel and bits (the stem of ConvNeXt).
+    a Q would cost a kernel and bits (the stem of ConvNeXt), but for targets that need it to join
+    the two nodes at all.
     """
     operands = activations(node) if rule.weight is None else activations(node)[:1]
     if not rule.beside:
@@ -202,7 +203,9 @@ def _read_in_int8(node: ir.Node, rule: OpRule, state: _State) -> tuple[ir.Value,
         return ()
     single = [v for v in straight if len(v.uses()) == 1]
     kept = single[0] if len(single) == 1 else straight[-1]
-    return tuple(v for v in operands if v is not kept and (v in single or _is_read(v, state)))
+    is_joined = rule.always_beside and kept in single
+    others = (v for v in operands if v is not kept)
+    return tuple(v for v in others if is_joined or v in single or _is_read(v, state))
 
 
 def _is_read(value: ir.Value, state: _State) -> bool:

@@ -95,6 +95,8 @@ def _unprofitable(node: ir.Node, rule: OpRule, shape: tuple[int, ...]) -> Refusa
             allowed = " or ".join(rule.depthwise_after) or "nothing"
             return Reason.UNPROFITABLE, f"depthwise behind {made_by}; it pays behind {allowed}"
     checks = [(outputs, rule.min_outputs, "output channels")]
+    if rule.min_rows and (rows := _rows(node)) is not None:
+        checks.append((rows, rule.min_rows, "rows"))
     if not depthwise:
         checks += [
             (reduction, rule.min_reduction, "products an output"),
@@ -105,6 +107,15 @@ def _unprofitable(node: ir.Node, rule: OpRule, shape: tuple[int, ...]) -> Refusa
         if size < smallest:
             return Reason.UNPROFITABLE, f"{size} {unit}; from {smallest} on it pays"
     return None
+
+
+def _rows(node: ir.Node) -> int | None:
+    """Rows of the activation in a product of matrices; None where they are open or it is none."""
+    shape = node.inputs[0].shape if node.inputs[0] is not None else None
+    if node.op_type not in {"MatMul", "Gemm"} or shape is None:
+        return None
+    rows = [d for d in shape[:-1] if isinstance(d, int)]
+    return prod(rows) if len(rows) == len(shape) - 1 else None
 
 
 def _flag(node: ir.Node, name: str) -> bool:

@@ -140,7 +140,8 @@ def factors(
             continue
         each, tensor = group.factors(), statistics.tensor(name)
         if name in plan.rescaled:
-            plain = ranges.range(tensor, symmetric=name in plan.symmetric and tensor.low < 0)
+            is_half = plan.activation.symmetric or (name in plan.symmetric and tensor.low < 0)
+            plain = ranges.range(tensor, symmetric=is_half)
             before = group.noise(np.ones_like(known.mean), plain)
             if group.noise(each, extremes(tensor, known, each)) >= WORTH * before:
                 continue
@@ -177,6 +178,7 @@ class _Group:
         is_exact: Whether all elements told it, so that a channel of size 0 has nothing but 0.
         power: Mean square of each channel.
         is_symmetric: Whether the zero point of the value must be 0.
+        is_signed: Whether it is stored as s8 even if it is never negative.
     """
 
     weights: tuple[tuple[ir.Node, NDArray[np.float32], int | None, QuantSpec], ...]
@@ -184,6 +186,7 @@ class _Group:
     is_exact: bool
     power: NDArray[np.float64]
     is_symmetric: bool
+    is_signed: bool
 
     @classmethod
     def of(cls, readers: Sequence[ir.Node], plan: Plan, known: ChannelStatistics) -> _Group | None:
@@ -207,6 +210,7 @@ class _Group:
             is_exact=known.is_exact,
             power=np.square(known.mean.astype(np.float64)) + np.square(spread),
             is_symmetric=decisions[readers[0].name or ""].data in plan.symmetric,
+            is_signed=plan.activation.symmetric,
         )
 
     def factors(self) -> NDArray[np.float32]:
@@ -234,7 +238,7 @@ class _Group:
         of weights by the value.
         """
         low, high = bounds
-        is_half = self.is_symmetric and low < 0
+        is_half = self.is_signed or (self.is_symmetric and low < 0)
         width = max(-low, high) if is_half else high - low
         step = width / (HALF if is_half else WHOLE)
         power = self.power * np.square(factors, dtype=np.float64)

@@ -28,7 +28,7 @@ LEVELS = (
 )
 PACKAGES = (
     *("gossamer", "numpy", "ml_dtypes", "onnx", "onnx-ir", "onnxscript", "onnxruntime"),
-    *("openvino", "torch", "transformers"),
+    *("onnxruntime-gpu", "openvino", "tensorrt", "torch", "transformers"),
 )
 
 

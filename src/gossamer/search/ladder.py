@@ -78,7 +78,8 @@ def ladder(
     specs = [plugins.load("targets", name) for name in targets]
     first = [rung for spec in specs for rung in _float(spec, cpu, flags, seed)]
     out = {spec.name: exclude.get(spec.name, ()) for spec in specs}
-    static = [[_static(spec, cpu, seed, rule, out[spec.name]) for spec in specs] for rule in RULES]
+    able = [spec for spec in specs if spec.rules]
+    static = [[_static(spec, cpu, seed, rule, out[spec.name]) for spec in able] for rule in RULES]
     dynamic = [_dynamic(spec, cpu, seed, out[spec.name]) for spec in specs if spec.dynamic]
     return [*first, *static[0], *dynamic, *(rung for row in static[1:] for rung in row)]
 

@@ -82,8 +82,14 @@ class QuantizeStatic(GraphStep):
 
         Raises:
             RecipeError: A selector matches nothing, or the rounding does not fit int8 kernels.
-            TargetError: The target does not run activations of so many bits.
+            TargetError: The target has no rules, or does not run activations of so many bits.
         """
+        if not context.target.rules:
+            raise TargetError(
+                "a target with int8 kernels for stored activations",
+                context.target.name,
+                "Use quantize-weights.",
+            )
         plan, statistics = self._calibrated(model, context)
         smoothing = self._factors(model.graph, plan, statistics)
         plan = replace(

@@ -20,6 +20,7 @@ class Artifact:
         target: Public name of the target.
         recipe: Digest of the recipe.
         plan: What happened at every site; None for float models.
+        elsewhere: What is left to do where the runtime is; empty if it is here and took the files.
     """
 
     folder: Path
@@ -28,6 +29,7 @@ class Artifact:
     target: str
     recipe: str
     plan: Plan | None = None
+    elsewhere: str = ""
 
     @property
     def path(self) -> Path:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gossamer import plugins
 from gossamer.errors import RecipeError
 from gossamer.report import document
 from gossamer.result import Candidate
 
 if TYPE_CHECKING:
     from gossamer.plan import Plan
+    from gossamer.target import TargetSpec
 
 RECIPES = (".yaml", ".yml")
 
@@ -32,7 +34,7 @@ def explain(
 
     Args:
         model: The model, the folder, or a recipe.yaml.
-        targets: Names of targets; empty is every one whose runtime is installed.
+        targets: Names of targets, installed or not; empty is every one whose runtime is installed.
         cpu: Weakest CPU level on which the result must be right.
         exclude: Nodes of a model that stay in float, as `gossamer.graph.select` finds them.
 
@@ -65,14 +67,25 @@ def explain(
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         opened = find(str(model)).open(Path(scratch))
         cpu = named_level(cpu)
-        matches = selected(opened, installed_targets(targets, cpu), exclude)
+        matches = selected(opened, installed_targets(targets, cpu, must_run=False), exclude)
         for name, nodes in matches.items():
             found = plan(opened, name, cpu, [s for s in nodes if nodes[s]])
-            yield _heading(found)
+            yield from _heading(found)
             if nodes:
                 counts = ", ".join(f"{s} {len(nodes[s])} nodes" for s in nodes)
                 yield f"kept in float: {counts}"
             yield from _plan(found)
+
+
+def members(family: str) -> Iterator[str]:
+    """The public names of a family's members, each with what is unproven of it.
+
+    Raises:
+        RecipeError: There is no such family.
+    """
+    for name in plugins.names(family):
+        doubt = plugins.load(family, name).unproven if family == "targets" else ""
+        yield f"{name}  ({doubt})" if doubt else name
 
 
 def inspect(model: str | Path) -> Iterator[str]:
@@ -119,13 +132,21 @@ def _recipe(path: Path, targets: Sequence[str], exclude: Sequence[str]) -> Itera
         opened = find(name).open(Path(scratch))
         check_model(record, opened, name)
         found = planned(opened, parse(record))
-        yield _heading(found)
+        yield from _heading(found)
         yield from _plan(found)
 
 
-def _heading(plan: Plan) -> str:
-    sums = plan.weight.accumulator
-    return f"{plan.target}, right on {plan.cpu} CPUs and better, products added in {sums}"
+def _heading(found: Plan) -> Iterator[str]:
+    """What holds for all sites."""
+    target: TargetSpec = plugins.load("targets", found.target)
+    where = f"right on {found.cpu} CPUs and better"
+    if target.device == "gpu":
+        where = "on NVIDIA GPUs"
+    yield f"{found.target}, {where}, products added in {found.weight.accumulator}"
+    if target.unproven:
+        yield f"unproven: {target.unproven}"
+    if not target.rules:
+        yield "no static int8: the target has no rule for it"
 
 
 def _plan(plan: Plan) -> Iterator[str]:

@@ -42,7 +42,11 @@ FILES = ("data", "calibration-data")
 
 
 def rerun(
-    recipe: str | Path, out: str | Path = "gossamer-out", progress: Progress | None = None
+    recipe: str | Path,
+    out: str | Path = "gossamer-out",
+    progress: Progress | None = None,
+    *,
+    target: str | None = None,
 ) -> Artifact:
     """The files in `out/model`: the same, to the bit, on the same machine, versions and threads.
 
@@ -50,6 +54,8 @@ def rerun(
         recipe: A `recipe.yaml` that compress wrote.
         out: An empty or absent folder.
         progress: Is told of every stage.
+        target: Another target to make them for; its runtime need not be here if it takes ONNX
+            files, and then the artifact says what is left to do where it is.
 
     Raises:
         RecipeError: The file is no recipe.
@@ -57,7 +63,10 @@ def rerun(
         OutputError: `out` exists already.
     """
     record, out, watcher = read(Path(recipe)), Path(out), progress or Silent()
+    if target is not None and isinstance(record["recipe"], dict):
+        record["recipe"] = {**record["recipe"], "target": target}
     parsed = parse(record)
+    plugins.load("targets", parsed.target)  # before any work
     store.check_writable(out)
     if out.exists() and any(out.iterdir()):
         raise OutputError(f"an empty or absent folder {out}", "a folder with files")
@@ -175,9 +184,11 @@ def _calibrated(
     record: dict[str, Any], recipe: Recipe, model: FloatModel, split: Split, progress: Progress
 ) -> Statistics:
     made = record["calibration"]
+    # the recipe's own target is another one where its files are to run elsewhere
+    targets = dict.fromkeys((*map(str, made["targets"]), recipe.target))
     return calibrate(
         model,
-        {name: tuple(made["exclude"].get(name, ())) for name in map(str, made["targets"])},
+        {name: tuple(made["exclude"].get(name, ())) for name in targets},
         split,
         cpu=named_level(str(made["cpu"])),
         threads=int(made["threads"]),

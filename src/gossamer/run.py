@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gossamer.graph.taps import Wanted
     from gossamer.progress import Progress
     from gossamer.recipe import Recipe
-    from gossamer.runtime import Feed
+    from gossamer.runtime import Feed, Runtime
     from gossamer.source import FloatModel
     from gossamer.statistics import Statistics
     from gossamer.target import TargetSpec
@@ -32,6 +32,9 @@ def run(
     model: FloatModel, recipe: Recipe, folder: Path, calibration: Calibration, progress: Progress
 ) -> Artifact:
     """The files that `recipe` makes of `model`, in `folder`: all of them or none.
+
+    Where the target's runtime is not installed, but takes ONNX files as they are, these are the
+    ONNX file, and the artifact says what to do with it.
 
     Args:
         model: The opened source.
@@ -66,7 +69,10 @@ def run(
                 graph = step.apply(graph, context)
             path = between / "model.onnx"
             save(graph, path)
-        files = build(target.runtime, path, scratch)
+        runtime: Runtime = plugins.load("runtimes", target.runtime)()
+        elsewhere = "" if runtime.is_installed() else runtime.elsewhere(path)
+        # ONNX Runtime, which is always here, copies an ONNX file and says whether it is a model
+        files = build("ort" if elsewhere else target.runtime, path, scratch)
         names = tuple(str(file.relative_to(scratch)) for file in files)
         store.remove(between)
     return Artifact(
@@ -76,6 +82,7 @@ def run(
         target=target.name,
         recipe=recipe.digest(),
         plan=plans[-1] if plans else None,
+        elsewhere=elsewhere,
     )
 
 

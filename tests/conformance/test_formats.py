@@ -270,3 +270,16 @@ def test_a_card_warns_of_made_up_inputs_and_of_a_missed_budget() -> None:
 
     assert "Synthetic data" in card
     assert "The accuracy budget was not met" in card
+
+
+def test_report_and_card_say_what_is_unproven_of_a_target() -> None:
+    won = sample().winner
+    assert won is not None
+    result = sample(winner=replace(won, target="ort-cuda", runtime="ort-cuda"))
+
+    card, page = (format_of(name).render(result) for name in ("card", "html"))
+
+    assert "not measured on a GPU" in card
+    assert "not measured on a GPU" in page
+    assert "`onnxruntime-gpu`" in card
+    assert 'providers=["CUDAExecutionProvider", "CPUExecutionProvider"]' in card

@@ -195,14 +195,17 @@ def bench(*, as_json: bool, **given: Any) -> int:
 @commands.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default="gossamer-out", show_default=True)
-def run(recipe: Path, out: Path) -> int:
+@click.option("--target", help="Make them for this one instead; its runtime need not be here.")
+def run(recipe: Path, out: Path, target: str | None) -> int:
     """Make the model files that a recipe.yaml describes."""
     from gossamer.rerun import rerun
 
     with _progress(quiet=False, budget=None) as progress:
-        artifact = rerun(recipe, out, progress)
+        artifact = rerun(recipe, out, progress, target=target)
     for name, digest in artifact.sha256().items():
         click.echo(f"{digest}  {artifact.folder / name}")
+    if artifact.elsewhere:
+        click.echo(artifact.elsewhere, err=True)
     return 0
 
 
@@ -279,11 +282,12 @@ def inspect(model: str) -> int:
 def list_(family: str | None) -> int:
     """List plug-in families, or the members of one."""
     from gossamer import plugins
+    from gossamer.explain import members
 
     for name in [family] if family else sorted(plugins.FAMILIES):
         if not family:
             click.echo(f"{name}:")
-        for member in plugins.names(name):
+        for member in members(name):
             click.echo(member if family else f"  {member}")
     return 0
 

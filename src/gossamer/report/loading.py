@@ -12,7 +12,7 @@ ORT = """\
 import numpy as np
 import onnxruntime as ort
 
-session = ort.InferenceSession({path}, providers=["CPUExecutionProvider"])
+session = ort.InferenceSession({path}, providers={providers})
 {feed}
 outputs = session.run(None, feed)
 for output, value in zip(session.get_outputs(), outputs):
@@ -74,8 +74,14 @@ def snippet(candidate: Candidate) -> str | None:
     text = TEXT.format(folder=json.dumps(folder)) if has_tokenizer else ""
     path = json.dumps(f"{folder}/{name}")
     if name.endswith(".onnx"):
-        return ORT.format(path=path, feed=ORT_TEXT + text if text else ORT_FEED)
+        feed = ORT_TEXT + text if text else ORT_FEED
+        return ORT.format(path=path, providers=json.dumps(_providers(candidate)), feed=feed)
     is_f32 = candidate.recipe.get("precision") == "f32"
     options = ', {"INFERENCE_PRECISION_HINT": "f32"}' if is_f32 else ""
     feed = OPENVINO_TEXT + text if text else OPENVINO_FEED
     return OPENVINO.format(path=path, options=options, feed=feed)
+
+
+def _providers(candidate: Candidate) -> list[str]:
+    on_gpu = ["CUDAExecutionProvider"] if candidate.runtime == "ort-cuda" else []
+    return [*on_gpu, "CPUExecutionProvider"]

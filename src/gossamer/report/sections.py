@@ -88,6 +88,7 @@ def winner(result: Result) -> Markup | None:
         "Report split": _report_fact(result, best),
         **_metric_facts(best, words.metric(result)),
         "Safe on": words.cpu_words(best),
+        **({"Target": f"{best.target}: {doubt}"} if (doubt := words.unproven(best)) else {}),
         "Files": ", ".join(best.files) or (best.path or words.NOTHING),
     }
     return section(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeGuard
 import yaml
 
 from gossamer import plugins
-from gossamer.errors import GossamerError
 from gossamer.report import document
 from gossamer.report.markup import printable
 from gossamer.target import PORTABLE
@@ -285,15 +284,29 @@ def place(result: Result) -> str:
 
 def cpu_words(candidate: Candidate) -> str:
     """On which CPUs the files give right answers, by the levels that the target knows."""
-    level = str(candidate.recipe.get("cpu") or PORTABLE)
-    try:
-        target: TargetSpec = plugins.load("targets", candidate.target)
-        levels = target.safe_on(level)
-    except GossamerError:  # made with a target that is not here, or another version of it
+    target, level = _target(candidate), str(candidate.recipe.get("cpu") or PORTABLE)
+    if target is None or level not in dict(target.cpus):  # from elsewhere, or another version
         return "every CPU" if level == PORTABLE else f"CPUs that have {printable(level, '')}"
+    if target.device == "gpu":
+        return "NVIDIA GPUs, next to any CPU"
+    levels = target.safe_on(level)
     if len(levels) == len(target.cpus) - 1:
         return f"every CPU ({', '.join(levels)})"
     return f"CPUs that have {' or '.join(levels)}"
+
+
+def unproven(candidate: Candidate) -> str:
+    """What nobody has measured of the candidate's target; empty if it is proven."""
+    target = _target(candidate)
+    return target.unproven if target is not None else ""
+
+
+def _target(candidate: Candidate) -> TargetSpec | None:
+    """The candidate's target; None where the package that brought it is gone."""
+    if candidate.target not in plugins.names("targets"):
+        return None
+    found: TargetSpec = plugins.load("targets", candidate.target)
+    return found
 
 
 def rerun(result: Result) -> str:

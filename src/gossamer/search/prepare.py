@@ -170,8 +170,13 @@ def check(prepared: Prepared) -> None:
     prepared.task.row(outputs, label, outputs if prepared.task.needs_reference else None)
 
 
-def installed_targets(wanted: Sequence[str], cpu: str) -> tuple[str, ...]:
+def installed_targets(wanted: Sequence[str], cpu: str, *, must_run: bool = True) -> tuple[str, ...]:
     """Public names of the asked targets, or of all whose runtime is installed.
+
+    Args:
+        wanted: What was asked for; empty asks for all.
+        cpu: Weakest CPU level on which results must be right.
+        must_run: Whether a target that is asked for needs its runtime.
 
     Raises:
         RecipeError: A target does not exist.
@@ -183,14 +188,28 @@ def installed_targets(wanted: Sequence[str], cpu: str) -> tuple[str, ...]:
         target: TargetSpec = plugins.load("targets", name)
         runtime: Runtime = plugins.load("runtimes", target.runtime)()
         if not runtime.is_installed():
-            if wanted:
-                raise MissingDependency(target.runtime, target.extra or "", f"target {name}")
-            continue
+            if wanted and must_run:
+                raise _missing(target)
+            if not wanted:
+                continue
         target.accumulator(cpu)
         found.append(target.name)
     if not found:
         raise TargetError("at least one installed runtime", "none", "pip install onnxruntime")
     return tuple(dict.fromkeys(found))
+
+
+def _missing(target: TargetSpec) -> MissingDependency:
+    """The error for a target that cannot be measured here."""
+    error = MissingDependency(target.runtime, target.extra or "", f"target {target.name}")
+    if target.device == "gpu":
+        error.needed += ", and an NVIDIA GPU"
+        error.received = "an environment without one of them"
+        error.hint += (
+            " where there is one. Without it nothing can be measured: compress for a runtime that "
+            f"is here, then make the file with: gossamer run recipe.yaml --target {target.name}"
+        )
+    return error
 
 
 def selected(

@@ -175,6 +175,21 @@ def test_the_cpu_level_of_a_target_that_is_not_here_is_told_as_it_is() -> None:
     assert words.cpu_words(candidate) == "CPUs that have vnni"
 
 
+def test_on_a_gpu_every_cpu_is_right_and_what_is_unproven_is_told() -> None:
+    candidate = replace(winner(), target="tensorrt", runtime="tensorrt")
+
+    assert words.cpu_words(candidate).startswith("NVIDIA GPUs")
+    assert "not measured on a GPU" in words.unproven(candidate)
+    assert words.unproven(winner()) == ""
+
+
+def test_a_target_that_is_no_longer_installed_is_not_looked_into() -> None:
+    candidate = replace(winner(), target="of-a-package-that-is-gone")
+
+    assert words.unproven(candidate) == ""
+    assert "every CPU" in words.cpu_words(candidate)
+
+
 @pytest.mark.parametrize(
     ("model", "name"),
     [

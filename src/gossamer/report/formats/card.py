@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from gossamer.result import Candidate, Result
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-RUNTIME_TAGS = {"ort": ("onnx", "onnxruntime"), "openvino": ("openvino",)}
+RUNTIME_TAGS = {
+    **dict.fromkeys(("ort", "ort-cuda"), ("onnx", "onnxruntime")),
+    "openvino": ("openvino",),
+}
+PACKAGES = {"ort-cuda": "onnxruntime-gpu", "openvino": "openvino"}
 PIPELINES = frozenset(
     {
         "text-classification",
@@ -144,7 +148,7 @@ def _use(result: Result) -> list[str]:
     code = loading.snippet(best) if best is not None else None
     if best is None or code is None:
         return []
-    package = "openvino" if best.runtime == "openvino" else "onnxruntime"
+    package = PACKAGES.get(best.runtime, "onnxruntime")
     return [
         "## Use",
         f"The files need `{package}` and nothing of gossamer. Inputs and outputs keep the names "
@@ -215,6 +219,8 @@ def _limits(result: Result) -> list[str]:
         "other ratios.",
         f"- Accuracy was measured on {_samples(result)}; other data may lose more or less.",
     ]
+    if doubt := words.unproven(best):
+        lines.append(f"- Rules of the target {escape_markdown(f'{best.target}: {doubt}')}.")
     if words.is_synthetic(result):
         lines.append("- The data was synthetic: measure on real data before relying on the score.")
     if result.verdict != "met":

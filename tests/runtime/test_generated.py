@@ -31,11 +31,12 @@ from gossamer.sources import find
 from gossamer.statistics import ChannelStatistics, Statistics
 from gossamer.step import GraphContext, GraphStep
 from zoo import placed
+from zoo.explicit import faults
 from zoo.generated import Drawn, models
 from zoo.statistics import observed
 
 WAYS: tuple[tuple[str, GraphStep], ...] = (
-    *(("ort-cpu", QuantizeStatic()), ("openvino-cpu", QuantizeStatic())),
+    *((target, QuantizeStatic()) for target in ("ort-cpu", "openvino-cpu", "tensorrt")),
     ("ort-cpu", QuantizeDynamic()),
     ("ort-cpu", QuantizeWeights(bits=8, size=16, rounding=Gptq(), activation_aware=True)),
     ("openvino-cpu", QuantizeWeights(bits=8, size=16)),
@@ -99,6 +100,7 @@ def made(drawn: Drawn) -> Iterator[tuple[str, ir.Model, list[Feed]]]:
             for each in (Simplify(), Fuse(), step):
                 graph = each.apply(graph, context)
             assert Reason.UNCALIBRATED not in {d.reason for d in plans[0].decisions}
+            assert target != "tensorrt" or faults(graph, plans[0]) == []
             yield target, graph, wanted
 
 
@@ -127,7 +129,8 @@ def _worst(wanted: list[Feed], got: list[Feed]) -> float:
 def _statistics(model: FloatModel, feeds: tuple[Feed, ...]) -> Statistics:
     """What calibration would find: every value of the simplified graph, whole."""
     graph = simplify(ir.load(model.path))
-    plans = [plan(model, name, "portable") for name in ("ort-cpu", "openvino-cpu")]
+    targets = ("ort-cpu", "openvino-cpu", "tensorrt")
+    plans = [plan(model, name, "portable") for name in targets]
     wanted = observed_by(graph, plans)
     proto = ir.to_proto(graph)
     asked = [*dict.fromkeys((*wanted.values, *wanted.means))]

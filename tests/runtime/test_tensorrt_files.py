@@ -15,17 +15,20 @@ import pytest
 
 from gossamer import plugins
 from gossamer.artifact import Artifact
+from gossamer.graph import qdq
+from gossamer.graph.place import Wish, place
 from gossamer.plan import Plan
 from gossamer.progress import Silent
+from gossamer.quant import QParams
 from gossamer.recipe import Recipe
-from gossamer.run import calibrate, run
+from gossamer.run import calibrate, fused, run
 from gossamer.search.ladder import static_recipe
 from gossamer.sources import find
 from gossamer.step import Calibration
 from gossamer.task import DataRequest, Split
 from gossamer.tasks import choose
 from zoo.explicit import faults
-from zoo.placed import sqnr
+from zoo.placed import TENSORRT, sqnr
 
 ROWS = 32  # of the report split
 
@@ -62,6 +65,13 @@ CASES = {  # 25.7, 20.4 and 22.0 dB when this was written
 }
 
 
+STRUCTURES = (
+    "coco128/yolox_nano.onnx",  # depthwise, SiLU, Concat
+    "coco128/prisma_person.onnx",  # ConvTranspose, Adds of every kind
+    "speech_commands/kwt1.onnx",  # a spectrogram, attention
+)
+
+
 def written(case: Case, real: Path, folder: Path) -> tuple[Artifact, Artifact, Split]:
     """The float file, the one in Q/DQ, and rows that neither calibrated."""
     model = find(str(real / case.model)).open(folder / "float")
@@ -95,6 +105,18 @@ def test_a_real_model_keeps_to_the_rules_and_its_numbers(
     assert residuals(graph, int8.plan)
     assert "trtexec" in int8.elsewhere
     assert agreement(plain, int8, rows) > case.least
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_real_graphs_of_every_kind_keep_to_the_rules(name: str, real: Path, tmp_path: Path) -> None:
+    graph = fused(find(str(real / name)).open(tmp_path), "tensorrt")
+    plan = place(graph, TENSORRT, Wish())
+    any_range = QParams(scale=np.array(0.1, np.float32), zero_point=np.array(0, np.int8))
+
+    written = qdq.write(graph, plan, dict.fromkeys(plan.values, any_range))
+
+    assert len(plan.quantized) > 10
+    assert faults(written, plan) == []
 
 
 def residuals(graph: ir.Model, plan: Plan) -> bool:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from gossamer.plan import Plan
 
 WEIGHT_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1}
+ACTIVATIONS = {"Relu", "Clip", "LeakyRelu", "PRelu"}
 FLOAT_ALONE = {"GlobalAveragePool", "LayerNormalization", "Softmax", "Erf", "Gelu", "Sigmoid"}
 
 
@@ -36,11 +37,12 @@ def _pair(node: ir.Node) -> Iterator[str]:
     if node.op_type == "QuantizeLinear":
         if scale.ndim:
             yield f"{node.name} has more than one scale"
-        maker = node.inputs[0].producer()
-        others = [use.node.op_type for use in node.inputs[0].uses()]
-        if maker is not None and maker.op_type == "Conv" and {"Relu", "Clip"} & set(others):
-            yield f"{node.name} stands between a Conv and its activation"
+        return
+    quantize = node.inputs[0].producer()
+    maker = quantize.inputs[0].producer() if quantize is not None else None
     for use in node.outputs[0].uses():
+        if maker is not None and maker.op_type in WEIGHT_AXES and use.node.op_type in ACTIVATIONS:
+            yield f"{quantize.name} stands between {maker.op_type} and its activation"
         if use.node.op_type in FLOAT_ALONE:
             yield f"{use.node.name} reads int8"
 

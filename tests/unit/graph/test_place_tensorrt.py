@@ -187,3 +187,15 @@ def test_nothing_stands_inside_what_takes_floats(nodes: str) -> None:
     written, plan = quantized(model, TENSORRT)
     assert plan.values == ("x", "z")
     assert faults(written, plan) == []
+
+
+def test_what_stands_between_a_conv_and_its_activation_is_seen() -> None:
+    model = made(
+        """(float[1, 16, 8, 8] x) => (float[1, 16, 8, 8] y) {
+        a = Conv (x, w)  q = QuantizeLinear (a, s, z)  d = DequantizeLinear (q, s, z)
+        y = Relu(d) }""",
+        w=(16, 16, 1, 1), s=np.array(0.1, np.float32), z=np.array(0, np.int8),
+    )  # fmt: skip
+    plan = Plan(target="tensorrt", cpu="portable", activation=TENSORRT.activation,
+                weight=TENSORRT.weight)  # fmt: skip
+    assert faults(model, plan) == ["quantizelinear1 stands between Conv and its activation"]

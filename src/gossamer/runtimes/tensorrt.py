@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,9 +130,7 @@ def _flags(trt: types.ModuleType) -> int:
 
 def _times(trt: types.ModuleType) -> Path:
     """Where the times of kernels are kept; they hold for one version and say for which GPU."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    root = Path(given) if given else Path.home() / ".cache"
-    return root / "gossamer" / f"tensorrt-{trt.__version__}.timing"
+    return Path.home() / ".cache" / "gossamer" / f"tensorrt-{trt.__version__}.timing"
 
 
 def _set_times(config: Any, known: bytes) -> None:

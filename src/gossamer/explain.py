@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gossamer import plugins
 from gossamer.errors import RecipeError
-from gossamer.report import document
+from gossamer.report import document, words
 from gossamer.result import Candidate
 
 if TYPE_CHECKING:
@@ -155,6 +155,8 @@ def _plan(plan: Plan) -> Iterator[str]:
 
 def _candidate(candidate: Candidate) -> Iterator[str]:
     yield f"{candidate.label} on {candidate.target}"
+    if doubt := words.unproven(candidate):
+        yield f"unproven: {doubt}"
     yield from _rows(iter(candidate.plan))
 
 

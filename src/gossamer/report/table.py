@@ -141,6 +141,8 @@ def summary(result: Result) -> list[str]:
     if result.reason:
         lines.append(printable(result.reason, ""))
     lines.append(f"Measured on {words.place(result)}, in {words.duration(result.seconds)}.")
+    if result.winner is not None and (doubt := words.unproven(result.winner)):
+        lines.append(f"Rules of the target {result.winner.target}: {doubt}.")
     if result.winner is not None and result.winner.path is not None:
         lines.append(f"Model: {printable(str(result.out / 'model'), '')}")
     return lines

@@ -67,6 +67,13 @@ def test_a_summary_warns_of_made_up_inputs() -> None:
     assert not any("made up" in line for line in table.summary(sample()))
 
 
+def test_a_summary_says_what_is_unproven_of_the_winners_target() -> None:
+    result = sample(winner=replace(winner(), target="tensorrt", runtime="tensorrt"))
+
+    assert any("not measured on a GPU" in line for line in table.summary(result))
+    assert not any("not measured" in line for line in table.summary(sample()))
+
+
 def test_texts_are_never_read_as_rich_markup() -> None:
     odd = replace(winner(), label="[red]x[/nothing]")
 

@@ -184,3 +184,57 @@ def test_what_only_the_branches_of_an_unread_if_read_goes_with_it() -> None:
     simple = simplify(ir.from_proto(onnx.parser.parse_model(text)))
     assert [n.op_type for n in simple.graph] == ["Relu"]
     assert not simple.graph.outputs[0].uses()
+
+
+def test_an_output_that_is_an_input_stays_it() -> None:
+    model = ir.from_proto(
+        onnx.parser.parse_model(
+            """<ir_version: 9, opset_import: ["": 18]>
+            g (float[1, 8] x) => (float[1, 8] x, float[1, 8] y) { a = Identity(x)  y = Relu(a) }"""
+        )
+    )
+    simple = simplify(model)
+    assert [v.name for v in simple.graph.inputs] == ["x"]
+    assert [n.op_type for n in simple.graph] == ["Relu"]
+    x = feed(model)["x"]
+    assert np.array_equal(run(ir.to_proto(simple), {"x": x})["x"], x)
+
+
+def test_a_body_that_returns_one_value_twice_still_does() -> None:
+    text = """<ir_version: 9, opset_import: ["": 18]>
+        g (float[5, 4] x) => (float[4] last, float[5, 4] all) <float[4] zero = {0, 0, 0, 0}> {
+          last, all = Scan <num_scan_inputs = 1, body = b (float[4] state, float[4] row)
+            => (float[4] sum, float[4] copy) { sum = Add(state, row)  copy = Identity(sum) }>
+            (zero, x) }"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    x = feed(model)["x"]
+    got = run(ir.to_proto(simplify(model)), {"x": x})
+    assert np.allclose(got["all"], np.cumsum(x, axis=0), atol=1e-5)
+    assert np.allclose(got["last"], x.sum(axis=0), atol=1e-5)
+
+
+def test_a_branch_that_returns_a_value_from_outside_still_does() -> None:
+    text = """<ir_version: 9, opset_import: ["": 18]>
+        g (float[1, 8] x, bool c) => (float[1, 8] y) {
+          a = Sin(x)
+          y = If (c) <then_branch = t () => (float[1, 8] u) { u = Identity(a) },
+                      else_branch = e () => (float[1, 8] v) { v = Neg(a) }> }"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    x = feed(model)["x"]
+    got = run(ir.to_proto(simplify(model)), {"x": x, "c": np.array(True)})
+    assert np.allclose(got["y"], np.sin(x), atol=1e-5)
+
+
+def test_a_weight_that_is_an_output_stays_it_where_a_batch_norm_changes_it() -> None:
+    w = np.random.default_rng(0).standard_normal((4, 4, 3, 3)).astype(np.float32)
+    model = graph(
+        """(float[1, 4, 8, 8] x) => (float[1, 4, 6, 6] y) { a = Conv(x, w)
+        y = BatchNormalization(a, s, o, m, v) }""",
+        w=w, s=(4,), o=(4,), m=(4,), v=np.full(4, 2, np.float32),
+    )  # fmt: skip
+    model.graph.outputs.append(model.graph.initializers["w"])
+    before = run(ir.to_proto(model), feed(model))
+    after = run(ir.to_proto(simplify(model)), feed(model))
+    assert [n.op_type for n in model.graph] == ["Conv"]
+    assert np.array_equal(after["w"], w)
+    assert np.allclose(after["y"], before["y"], atol=1e-5)

@@ -29,6 +29,7 @@ def simplify(model: ir.Model) -> ir.Model:
     from onnxscript.rewriter.rules.common import _fuse_batchnorm, _fuse_pad_into_conv
 
     passes.RemoveInitializersFromInputsPass()(model)
+    fed = [(value, value.name) for value in model.graph.inputs]
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     optimizer.optimize_ir(model, input_size_limit=LARGEST_FOLDED, output_size_limit=LARGEST_FOLDED)
     model = rewrite(model, [*_fuse_batchnorm.rules, *_fuse_pad_into_conv.rules])
@@ -37,10 +38,29 @@ def simplify(model: ir.Model) -> ir.Model:
     passes.CommonSubexpressionEliminationPass()(model)
     passes.DeduplicateInitializersPass()(model)
     _remove_unused(model)
+    _keep_constants(model.graph)
     passes.NameFixPass()(model)
     model = pool_averages(fold_scale(gemm_of_rows(model)))
+    for value, name in fed:
+        value.name = name  # the optimizer renames an input that is an output
+    model = named_outputs(model, names)
     _remove_unused(model)
-    return named_outputs(model, names)
+    return model
+
+
+def _keep_constants(graph: ir.Graph) -> None:
+    """Register, in place, outputs that are constants and gave way to one of their name.
+
+    What takes a BatchNorm in gets a weight of the name of the one before.
+    """
+    for value in graph.outputs:
+        is_made = value.producer() is not None or value.is_graph_input()
+        if is_made or graph.initializers.get(value.name or "") is value:
+            continue
+        if (other := graph.initializers.pop(value.name or "", None)) is not None:
+            other.name = f"{other.name}_folded"
+            graph.register_initializer(other)
+        graph.register_initializer(value)
 
 
 def _remove_unused(model: ir.Model) -> None:

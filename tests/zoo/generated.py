@@ -11,6 +11,7 @@ import onnx_ir as ir
 from hypothesis import strategies as st
 
 from gossamer.runtime import Feed
+from zoo import odd
 from zoo.growing import Draw, Growing
 
 FUNCTIONS = "drawn.functions"
@@ -289,16 +290,16 @@ def function(g: Growing) -> None:
 
 
 STEPS: tuple[Step, ...] = (
-    *(convolution, convolution, convolution, linear, linear, activation, activation, addition),
+    *(convolution, convolution, convolution, convolution, linear, linear, activation, addition),
     *(transposed_convolution, batch_norm, clip, silu, gelu, with_constant, gated, concatenation),
     *(pooling, resizing, cutting, turned, turned, gemm, layer_norm, attention, computed_shape),
-    *(other_types, branch, function),
+    *(other_types, branch, function, *odd.STEPS),
 )
 
 
 @st.composite
 def models(draw: Draw) -> Drawn:
-    """Models of 2 to 12 steps over one image."""
+    """Models of 3 to 16 steps over one image and perhaps more inputs."""
     g = Growing(draw)
     image = (1, g.one_of((3, 8, 16)), 8, 8)
     batch = "n" if g.is_open_batch else 1
@@ -306,12 +307,15 @@ def models(draw: Draw) -> Drawn:
     g.values[IMAGE] = ir.Value(
         name=IMAGE, shape=ir.Shape((batch, *image[1:])), type=ir.TensorType(ir.DataType.FLOAT)
     )
-    for step in draw(st.lists(st.sampled_from(STEPS), min_size=2, max_size=12)):
+    for step in draw(st.lists(st.sampled_from(STEPS), min_size=3, max_size=16)):
         step(g)
     last = [v for v in g.shapes if v != IMAGE][-1:] or [g.node("Relu", IMAGE, shape=image)]
-    outputs = [*dict.fromkeys([*last, g.value(fits=lambda s: len(s) > 0)])]
-    outputs = [v for v in outputs if v != IMAGE]
-    feeds = tuple({IMAGE: g.random.standard_normal(image).astype(np.float32)} for _ in range(2))
+    outputs = [*dict.fromkeys([*last, g.value(), *g.outputs])]
+    fed = {
+        IMAGE: [g.random.standard_normal(image).astype(np.float32) for _ in range(2)],
+        **g.inputs,
+    }
+    feeds = tuple({name: samples[i] for name, samples in fed.items()} for i in range(2))
     return Drawn(model=_model(g, outputs), feeds=feeds)
 
 
@@ -321,9 +325,13 @@ def _model(g: Growing, outputs: Sequence[str]) -> ir.Model:
         names = {"numbered": f"n/{i}", "all alike": "node", "like values": node.outputs[0].name}
         node.name = names.get(g.naming, "")
     for name in outputs:
-        g.values[name].type = ir.TensorType(ir.DataType.FLOAT)
+        if g.values[name].type is None:
+            whole = g.values[name].producer().op_type in {"ArgMax", "MaxPool"}
+            g.values[name].type = ir.TensorType(
+                ir.DataType.INT64 if whole and name in g.outputs else ir.DataType.FLOAT
+            )
     graph = ir.Graph(
-        [g.values[IMAGE], *(weights if g.are_inputs else ())],
+        [g.values[v] for v in (IMAGE, *g.inputs)] + (weights if g.are_inputs else []),
         [g.values[name] for name in outputs],
         nodes=g.nodes,
         initializers=weights,

@@ -1,4 +1,4 @@
-"""A graph that grows by drawn nodes, for `generated`."""
+"""A graph that grows by drawn nodes and inputs, for `generated`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Growing:
         self.values: dict[str, ir.Value | None] = {"": None}  # an input that is left out
         self.weights: dict[str, NDArray[np.generic]] = {}
         self.shapes: dict[str, Shape] = {}  # of activations, in the order in which they were made
+        self.inputs: dict[str, tuple[NDArray[np.generic], ...]] = {}  # what each sample feeds
+        self.outputs: list[str] = []  # beside the last activations
         self.has_function = False
         self.is_open_batch = self.one_of((False, True))
         self.are_inputs = self.one_of((False, False, True))  # initializers are, too
@@ -52,11 +54,38 @@ class Growing:
         return name
 
     def weight(self, *shape: int, fan_in: int) -> str:
-        """Random numbers that keep the size of activations; perhaps a weight that is there."""
+        """Random numbers that keep the size of activations.
+
+        Perhaps a weight that is there, or another one with the same content, or one that is stored
+        in another type, by a node, or behind an Identity; perhaps with a channel of zeros.
+        """
         alike = [w for w, a in self.weights.items() if a.shape == shape and a.dtype == np.float32]
         if alike and self.one_of((False, False, True)):
-            return self.one_of(alike)
-        return self.constant(self.random.standard_normal(shape) / math.sqrt(max(fan_in, 1)))
+            found = self.one_of(alike)
+            return found if self.one_of((True, False)) else self.constant(self.weights[found])
+        content = self.random.standard_normal(shape) / math.sqrt(max(fan_in, 1))
+        kind = self.one_of(("plain",) * 8 + ("zeros", "half", "double", "node", "same", "output"))
+        if kind == "zeros" and shape:
+            content[0] = 0
+        if kind in {"half", "double"}:
+            stored = self.constant(content, np.float16 if kind == "half" else np.float64)
+            return self.hidden("Cast", stored, to=ir.DataType.FLOAT.value)
+        if kind == "node":
+            return self.hidden("Constant", value=ir.tensor(content.astype(np.float32)))
+        name = self.constant(content)
+        if kind == "output":
+            self.outputs.append(name)
+        return self.hidden("Identity", name) if kind == "same" else name
+
+    def input(self, make: Callable[[], NDArray[np.generic]]) -> str:
+        """An input of the model; `make` gives what one sample feeds."""
+        name, samples = f"{self.fresh('in')} more", (make(), make())
+        dtype = ir.DataType.from_numpy(samples[0].dtype)
+        self.inputs[name] = samples
+        self.values[name] = ir.Value(
+            name=name, shape=ir.Shape(samples[0].shape), type=ir.TensorType(dtype)
+        )
+        return name
 
     def node(self, op: str, *inputs: str, shape: Shape, domain: str = "", **fields: object) -> str:
         out = self.fresh("v")
@@ -72,6 +101,21 @@ class Growing:
         out = self.node(op, *inputs, shape=(), **fields)
         del self.shapes[out]
         return out
+
+    def several(
+        self, op: str, *inputs: str, shapes: Sequence[Shape], **fields: object
+    ) -> list[str]:
+        """A node with several outputs."""
+        names = [self.fresh("v") for _ in shapes]
+        made = ir.node(
+            op, [self.values[v] for v in inputs], attributes=fields, num_outputs=len(names)
+        )
+        self.nodes.append(made)
+        for name, value, shape in zip(names, made.outputs, shapes, strict=True):
+            value.name = name
+            self.values[name] = value
+            self.shapes[name] = shape
+        return names
 
     def fresh(self, prefix: str) -> str:
         self._count += 1

@@ -87,6 +87,7 @@ class TargetSpec:
             not either (see `gossamer.graph.smooth`).
         activation: How activations are stored.
         activation_bits: Of 8 and 16, those in which Q/DQ of activations do what they say.
+        qoperators: Whether the runtime runs QLinearConv and its like (`gossamer.graph.qoperator`).
         weight: How weights are stored on CPUs that accumulate in int32.
         dynamic: Operators that have a dynamically quantized kernel.
         weight_only: Products of float activations with weights in groups of few bits, written as
@@ -112,6 +113,7 @@ class TargetSpec:
     smooths: bool = False
     activation: QuantSpec = field(default_factory=QuantSpec)
     activation_bits: tuple[int, ...] = (8,)
+    qoperators: bool = False
     weight: QuantSpec = field(
         default_factory=lambda: QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)
     )

@@ -177,7 +177,8 @@ def of_recipe(model: FloatModel, recipe: Recipe, calibration: Calibration, folde
 
 def _reverted(step: object, chosen: Collection[str]) -> QuantizeStatic:
     if isinstance(step, QuantizeStatic):
-        return dataclasses.replace(step, reverted=tuple(sorted({*step.reverted, *chosen})))
+        reverted = tuple(sorted({*step.reverted, *chosen}))
+        return dataclasses.replace(step, reverted=reverted, format="qdq")  # what sites are found in
     return step  # type: ignore[return-value] # any other step stays as it is
 
 

@@ -43,6 +43,7 @@ ORT_CPU = TargetSpec(
         *("Slice", "Resize", "Pad"),
     ),
     activation_bits=(8, 16),
+    qoperators=True,
     dynamic=("MatMul",),
     weight_only=OpRule(
         ops=("MatMul", "Gemm"),

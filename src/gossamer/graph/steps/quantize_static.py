@@ -15,6 +15,7 @@ from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.overrides import overridden
 from gossamer.graph.passes.repeated_relu import repeated_relu
 from gossamer.graph.place import Wish, place
+from gossamer.graph.qoperator import to_qoperators
 from gossamer.graph.refuse import Refusal
 from gossamer.graph.rounder import Rounder
 from gossamer.graph.roundings.nearest import Nearest
@@ -58,6 +59,8 @@ class QuantizeStatic(GraphStep):
         correction: What takes the mean error of rounding back in biases: `analytic`, for rounded
             weights, from mean inputs (`gossamer.graph.bias`); `empirical`, for everything in front
             of a bias, by running both models (`gossamer.graph.empirical`); or `none`.
+        format: `qdq`, or `qoperator`: quantized operators where the runtime makes them of Q/DQ
+            anyway (`gossamer.graph.qoperator`).
         overrides: What some nodes get that others do not; where several name one node, or nodes
             that read one value, the last counts (`gossamer.graph.overrides`).
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
@@ -70,6 +73,7 @@ class QuantizeStatic(GraphStep):
     activation_bits: Literal[8, 16] = 8
     smoothing: Smoothing = "smoothquant"
     correction: Correction = "analytic"
+    format: Literal["qdq", "qoperator"] = "qdq"
     overrides: tuple[Override, ...] = ()
     exclude: tuple[str, ...] = ()
     reverted: tuple[str, ...] = ()
@@ -82,7 +86,8 @@ class QuantizeStatic(GraphStep):
 
         Raises:
             RecipeError: A selector matches nothing, or the rounding does not fit int8 kernels.
-            TargetError: The target has no rules, or does not run activations of so many bits.
+            TargetError: The target has no rules, or does not run activations of so many bits, or this
+                format.
         """
         if not context.target.rules:
             raise TargetError(
@@ -108,7 +113,8 @@ class QuantizeStatic(GraphStep):
             written = qdq.write(model, plan, numbers, smoothing, corrected, rounder)
         if reference is not None:
             empirical.correct(written, reference)
-        return repeated_relu(written)
+        written = repeated_relu(written)
+        return to_qoperators(written) if self.format == "qoperator" else written
 
     def placed(
         self,
@@ -127,13 +133,17 @@ class QuantizeStatic(GraphStep):
 
         Raises:
             RecipeError: A selector matches nothing.
-            TargetError: The target does not run activations of so many bits.
+            TargetError: The target does not run activations of so many bits, or this format.
         """
         if self.activation_bits not in target.activation_bits:
             raise TargetError(
                 f"a target that runs activations of {self.activation_bits} bits",
                 target.name,
                 "It leaves such Q/DQ out. Use 8 bits, or the target ort-cpu.",
+            )
+        if self.format == "qoperator" and not target.qoperators:
+            raise TargetError(
+                "a target that runs quantized operators", target.name, "Use the format qdq."
             )
         excluded = kept_float(model.graph, self.exclude, self.reverted) | dict(unseen or {})
         plan = place(model, target, Wish(cpu=cpu, exclude=excluded))

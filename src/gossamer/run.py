@@ -171,12 +171,10 @@ def plan(model: FloatModel, target: str, cpu: str, exclude: Sequence[str] = ()) 
         cpu: Weakest CPU level on which the result must be right.
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
     """
-    from gossamer.graph.place import Wish, place
-    from gossamer.graph.select import kept_float
+    from gossamer.graph.steps.quantize_static import QuantizeStatic
 
-    graph = fused(model, target)
-    wish = Wish(cpu=cpu, exclude=kept_float(graph.graph, exclude, ()))
-    return place(graph, plugins.load("targets", target), wish)
+    spec: TargetSpec = plugins.load("targets", target)
+    return QuantizeStatic(exclude=tuple(exclude)).placed(fused(model, target), spec, cpu)
 
 
 def planned(model: FloatModel, recipe: Recipe) -> Plan:

@@ -43,7 +43,7 @@ def write(
     Args:
         model: The float graph that the plan was made for.
         plan: Placement of that graph.
-        params: Numbers of every value in `plan.values`.
+        params: Numbers of every value in `plan.values`, and of weights that came with some.
         factors: What each smoothed value is multiplied by, for each channel: by what makes it, or
             in front of its Q.
         means: Mean of each channel of values that weights are multiplied with; biases behind them
@@ -71,7 +71,12 @@ def write(
             source = decision.inputs[0] if decision.inputs else ""
             mean = (means or {}).get(decision.data or "")
             spec = plan.weight_of(decision.weight)
-            data = Data(numbers=params.get(source), factors=smoothing.get(source), mean=mean)
+            data = Data(
+                numbers=params.get(source),
+                factors=smoothing.get(source),
+                mean=mean,
+                weight=params.get(decision.weight),
+            )
             write_weight(graph, nodes[decision.site], decision, spec, data, rounding)
         for name in decision.apart:
             nodes[name].op_type = "Sum"

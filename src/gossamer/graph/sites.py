@@ -156,28 +156,34 @@ def stored(graph: ir.Graph, read: Read) -> Stored | None:
     else:
         reader = next(n for n in graph if n.name == read.node)
         node = _producer(reader.inputs[read.index])
-    scale = constant(node.inputs[1]) if node is not None else None
-    if node is None or scale is None or "block_size" in node.attributes:
+    numbers = numbers_of(node) if node is not None else None
+    if node is None or numbers is None:
         return None
-    source = node.inputs[0]
-    given = node.inputs[2] if len(node.inputs) > 2 else None
-    scales = scale.numpy().astype(np.float32)
-    tensor = constant(given)
-    dtype = tensor.numpy().dtype if tensor is not None else np.dtype(np.uint8)
-    own = constant(source)
-    if tensor is None and own is not None:
-        dtype = own.numpy().dtype
-    zero = tensor.numpy() if tensor is not None else np.zeros(scales.shape, dtype)
-    if scales.size == 1:
-        scales, zero = scales.reshape(()), zero.reshape(())
-    axis = None if scales.ndim == 0 else node.attributes.get_int("axis", 1)
-    low, high = _limits(dtype)
-    numbers = QParams(scale=scales, zero_point=zero, axis=axis)
+    own = constant(node.inputs[0])
+    low, high = limits(numbers.zero_point.dtype)
     integers = own.numpy() if own is not None else None
     before = constant(_before(node))
     if integers is None and before is not None:
         integers = _quantized(before.numpy(), numbers, low, high)
     return Stored(numbers=numbers, low=low, high=high, integers=integers)
+
+
+def numbers_of(node: ir.Node) -> QParams | None:
+    """Scale and zero point of a Q or DQ; None where they are computed or there are blocks."""
+    scale = constant(node.inputs[1])
+    given = node.inputs[2] if len(node.inputs) > 2 else None
+    tensor, own = constant(given), constant(node.inputs[0])
+    if scale is None or "block_size" in node.attributes or (given is not None and tensor is None):
+        return None
+    scales = scale.numpy().astype(np.float32)
+    dtype = np.dtype(np.uint8)
+    if tensor is None and own is not None and node.op_type == DEQUANTIZE:
+        dtype = own.numpy().dtype
+    zero = tensor.numpy() if tensor is not None else np.zeros(scales.shape, dtype)
+    if scales.size == 1:
+        scales, zero = scales.reshape(()), zero.reshape(())
+    axis = None if scales.ndim == 0 else node.attributes.get_int("axis", 1)
+    return QParams(scale=scales, zero_point=zero, axis=axis)
 
 
 def _reads(node: str, index: int, value: ir.Value, claimed: set[tuple[str, int]]) -> Iterator[Read]:
@@ -253,7 +259,8 @@ def _shape(dequantize: ir.Node | None) -> list[int]:
     return list(tensor.shape.numpy()) if tensor is not None else []
 
 
-def _limits(dtype: np.dtype[np.generic]) -> tuple[int, int]:
+def limits(dtype: np.dtype[np.generic]) -> tuple[int, int]:
+    """The smallest and the largest number of an integer type."""
     import ml_dtypes
 
     found = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # it has no types

@@ -36,12 +36,14 @@ class Data:
     Attributes:
         numbers: How it is stored; needed for a bias in int32.
         factors: What its channels come multiplied by, if by anything.
+        weight: Numbers that the weight came with, if it did (`gossamer.graph.adopted`).
         mean: Of each channel before that; None leaves the bias as it is.
     """
 
     numbers: QParams | None = None
     factors: NDArray[np.float32] | None = None
     mean: NDArray[np.float32] | None = None
+    weight: QParams | None = None
 
 
 def write_weight(
@@ -72,7 +74,9 @@ def write_weight(
     if data.factors is not None:
         array, base = divided(node, array, data.factors), f"{base}_divided"
         mean = mean * data.factors if mean is not None else None
-    numbers = weight_numbers(array, spec, decision.weight_axis)
+    if data.weight is not None:
+        spec = replace(spec, symmetric=False)  # -128 stays
+    numbers = data.weight or weight_numbers(array, spec, decision.weight_axis)
     if decision.bias is not None and x is not None:
         fitting = _fit_bias(numbers, _constant(graph, decision.bias)[1], x)
         if fitting is not numbers:

@@ -28,3 +28,18 @@ def test_explain_says_what_overrides_of_a_recipe_do(finished: Path, tmp_path: Pa
     told = call("explain", path)
     assert told.code == 2
     assert "a recipe with the step quantize-static" in told.err
+
+
+def test_explain_says_what_is_adopted_of_a_quantized_model(tmp_path: Path, call) -> None:
+    import onnx
+
+    from zoo import placed, quantized
+
+    graph = placed.residual()
+    source = tmp_path / "float.onnx"
+    onnx.save(placed.ir.to_proto(graph), source)
+    rows = [placed.feed(graph, seed)["x"] for seed in range(4)]
+    theirs = quantized.by_ort(source, tmp_path / "int8.onnx", rows)
+    told = call("explain", theirs, "--target", "ort-cpu")
+    assert told.code == 0, told.err
+    assert told.out.count("; adopted: ") == told.out.count(" quantized  ") == 4

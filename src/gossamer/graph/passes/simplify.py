@@ -7,6 +7,7 @@ import logging
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from gossamer.graph.adopted import take_out
 from gossamer.graph.passes.fold_scale import fold_scale
 from gossamer.graph.passes.gemm_of_rows import gemm_of_rows
 from gossamer.graph.passes.named_outputs import named_outputs
@@ -21,8 +22,10 @@ def simplify(model: ir.Model) -> ir.Model:
     """`model` (edited in place) with constants, identities and BatchNorms folded, names unique.
 
     Constant weights that were transposed, cast or scaled at run time become initializers. Shape
-    inference is used where it succeeds and never required.
+    inference is used where it succeeds and never required. Q/DQ that the model came with are taken
+    out, and their numbers kept (`gossamer.graph.adopted`).
     """
+    model = take_out(model)
     names = [value.name or "" for value in model.graph.outputs]
     from onnxscript import optimizer
     from onnxscript.rewriter import rewrite

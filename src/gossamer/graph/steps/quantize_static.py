@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from gossamer.errors import TargetError
-from gossamer.graph import empirical, hessians, qdq
+from gossamer.graph import adopted, empirical, hessians, qdq
 from gossamer.graph.equalize import equalizing_factors
 from gossamer.graph.layout import CHANNEL_AXES
 from gossamer.graph.observers.min_max import MinMax
@@ -61,6 +61,8 @@ class QuantizeStatic(GraphStep):
             of a bias, by running both models (`gossamer.graph.empirical`); or `none`.
         format: `qdq`, or `qoperator`: quantized operators where the runtime makes them of Q/DQ
             anyway (`gossamer.graph.qoperator`).
+        adopt: Whether values and weights keep the numbers that the model came with, if it came with
+            Q/DQ (`gossamer.graph.adopted`).
         overrides: What some nodes get that others do not; where several name one node, or nodes
             that read one value, the last counts (`gossamer.graph.overrides`).
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
@@ -74,6 +76,7 @@ class QuantizeStatic(GraphStep):
     smoothing: Smoothing = "smoothquant"
     correction: Correction = "analytic"
     format: Literal["qdq", "qoperator"] = "qdq"
+    adopt: bool = True
     overrides: tuple[Override, ...] = ()
     exclude: tuple[str, ...] = ()
     reverted: tuple[str, ...] = ()
@@ -104,6 +107,8 @@ class QuantizeStatic(GraphStep):
         )
         context.record(plan)
         numbers = parameters(plan, statistics, self.ranges, smoothing)
+        numbers |= adopted.kept(model, plan) if self.adopt else {}
+        adopted.forget(model)
         means = {name: channels.mean for name, channels in statistics.channels.items()}
         is_empirical = self.correction == "empirical"
         feeds = context.calibration.feeds
@@ -152,7 +157,8 @@ class QuantizeStatic(GraphStep):
             activation=plan.activation.of_width(self.activation_bits),
             weight=replace(plan.weight, bits=self.weight_bits),
         )
-        return overridden(_rounded(plan, self.rounding), model.graph, self.overrides, target)
+        plan = overridden(_rounded(plan, self.rounding), model.graph, self.overrides, target)
+        return adopted.told(model, plan) if self.adopt else plan
 
     def _calibrated(self, model: ir.Model, context: GraphContext) -> tuple[Plan, Statistics]:
         """The plan without the sites whose values calibration never saw, each with that reason.

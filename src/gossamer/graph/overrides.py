@@ -98,6 +98,8 @@ def overridden(
 
 
 def _unable(target: TargetSpec, field: str, content: object) -> str:
+    if field == "symmetric" and content is False and target.activation.symmetric:
+        return f"{target.name} takes zero point 0 alone"
     is_unable = field == "activation_bits" and content not in target.activation_bits
     return f"{target.name} does not run such Q/DQ as they are written" if is_unable else ""
 
@@ -135,7 +137,8 @@ def _spec(plan: Plan, name: str, won: Won) -> QuantSpec:
         renamed = {"weight_bits": "bits", "granularity": "granularity"}
         changes = {renamed[field]: content for field, content in wishes.items()}
         return replace(plan.weight, **changes)  # type: ignore[arg-type] # Override has the types
-    spec = replace(plan.activation, symmetric=bool(wishes.get("symmetric", False)))
+    is_symmetric = bool(wishes.get("symmetric", plan.activation.symmetric))
+    spec = replace(plan.activation, symmetric=is_symmetric)
     bits = wishes.get("activation_bits")
     return spec.of_width(bits) if isinstance(bits, int) else spec
 

@@ -18,10 +18,12 @@ from gossamer.plan import Plan, Reason
 from gossamer.statistics import Statistics
 from gossamer.step import GraphContext, Override
 from gossamer.target import TargetSpec
+from zoo.explicit import faults
 from zoo.placed import (
     CPU,
     OPENVINO,
     ORT,
+    TENSORRT,
     agreement,
     block,
     conv_relu_conv,
@@ -118,6 +120,20 @@ def test_a_kernel_that_takes_zero_point_0_alone_keeps_it() -> None:
     assert "not symmetric no (the kernel takes zero point 0" in decision(plan, "matmul1").detail
     assert content(model, "n_zero_point") == 0
     assert content(model, "n_zero_point").dtype == np.int8
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (Override(nodes=("Conv",), symmetric=False), "not symmetric no (tensorrt takes zero"),
+        (Override(nodes=("Conv",), activation_bits=8), "activation-bits 8"),
+    ],
+)
+def test_a_target_of_zero_point_0_gets_no_other(override: Override, told: str) -> None:
+    model, plan = written(conv_relu_conv(), override, target=TENSORRT)
+
+    assert faults(model, plan) == []
+    assert told in decision(plan, "conv0").detail
 
 
 def test_16_bits_are_stored_where_the_runtime_runs_them_as_written() -> None:

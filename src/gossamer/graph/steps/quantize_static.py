@@ -89,8 +89,8 @@ class QuantizeStatic(GraphStep):
 
         Raises:
             RecipeError: A selector matches nothing, or the rounding does not fit int8 kernels.
-            TargetError: The target has no rules, or does not run activations of so many bits, or this
-                format.
+            TargetError: The target has no rules, or does not run activations of so many bits or
+                this format.
         """
         if not context.target.rules:
             raise TargetError(

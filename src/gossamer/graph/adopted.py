@@ -59,6 +59,7 @@ def take_out(model: ir.Model) -> ir.Model:
     A pair that cuts off negative numbers leaves a Relu, unless they cannot come: quantizers let it
     stand for one. Q and DQ that are no pair, of computed numbers or in blocks, stay.
     """
+    forget(model)  # what a file says there is not ours
     found = _Found(graph=model.graph)
     for node in list(model.graph):
         if node.op_type == DEQUANTIZE:

@@ -260,3 +260,10 @@ def test_numbers_whose_weight_has_changed_are_not_kept() -> None:
     kept: dict[str, QParams] = adopted.kept(model, plan)
     assert set(kept) == {"a"}
     assert "not adopted: w" in plan.decisions[0].detail
+
+
+def test_what_a_file_says_of_itself_is_not_believed() -> None:
+    model = conv_relu_conv()
+    model.metadata_props[adopted.KEY] = '{"x": {"scale": "none"}}'
+
+    assert adopted.KEY not in simplify(model).metadata_props

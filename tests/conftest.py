@@ -46,6 +46,12 @@ def repository() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let the command line keep nothing in the home folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail the test that reaches for another machine; loopback and AF_UNIX stay open."""
     real_connect, real_connect_ex = socket.socket.connect, socket.socket.connect_ex

@@ -15,6 +15,7 @@ from gossamer.diagnosis import Diagnosis
 from gossamer.errors import GossamerError, InputError
 from gossamer.evaluate import evaluate
 from gossamer.explain import explain, inspect
+from gossamer.profile import profile
 from gossamer.rerun import rerun
 from gossamer.result import Candidate, Result
 
@@ -30,5 +31,6 @@ __all__ = [
     "evaluate",
     "explain",
     "inspect",
+    "profile",
     "rerun",
 ]

@@ -43,6 +43,7 @@ def compress(  # noqa: PLR0913 - the options of the command line, by the same na
     overwrite: bool = False,
     seed: int = 0,
     exclude: Sequence[str] = (),
+    costs: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -52,9 +53,8 @@ def compress(  # noqa: PLR0913 - the options of the command line, by the same na
     Static candidates share one calibration pass. All are timed against float32 on every target and
     scored, cheapest first; if none is within the budget, the worst sites stay in float. The fastest
     within it wins if it beats the noise, else float. The report split is scored once, at the end.
-
     Options are those of the command line: see `gossamer.search.prepare.Request`. A folder `out`
-    that exists takes `resume`, to go on where a run stopped, or `overwrite`.
+    that exists takes `resume` or `overwrite`. Without `costs` int8 is not placed by timed kernels.
 
     Raises:
         InputError: Something given cannot be used; nothing was written.
@@ -78,9 +78,9 @@ def compress(  # noqa: PLR0913 - the options of the command line, by the same na
         threads=threads,
         seed=seed,
         exclude=tuple(exclude),
+        costs=None if costs is None else Path(costs),
     )
-    finished = _claim(Path(out), request, resume=resume, overwrite=overwrite)
-    if finished is not None:
+    if finished := _claim(Path(out), request, resume=resume, overwrite=overwrite):
         return finished
     is_resumed = resume and (Path(out) / STUDY).exists()
     return _work(request, Path(out), progress or Silent(), command, is_resumed=is_resumed)

@@ -148,7 +148,7 @@ def _work(asked: _Asked, out: Path, scratch: Path, progress: Progress) -> Diagno
     from gossamer.search.cure import Cures
     from gossamer.search.examine import damage, examine
     from gossamer.search.judge import Judge
-    from gossamer.search.trial import affordable
+    from gossamer.task import affordable
 
     opened = _opened(asked, scratch, progress)
     prepared, case = opened.prepared, opened.case
@@ -238,18 +238,22 @@ def _calibration(prepared: Prepared) -> Calibration:
     from gossamer.run import calibrate
 
     split, request = prepared.data.calibration, prepared.request
-    observed = functools.cache(
-        lambda: calibrate(
-            prepared.model,
-            prepared.exclude,
-            split,
-            cpu=request.cpu,
-            threads=prepared.threads,
-            seed=request.seed,
-            progress=prepared.progress,
-        )
+    collected = functools.partial(
+        calibrate,
+        prepared.model,
+        prepared.exclude,
+        split,
+        cpu=request.cpu,
+        threads=prepared.threads,
+        seed=request.seed,
+        progress=prepared.progress,
     )
-    return Calibration(statistics=lambda _: observed(), feeds=split.feeds)
+    observed = functools.cache(collected)
+    return Calibration(
+        statistics=lambda _: observed(),
+        feeds=split.feeds,
+        everywhere=functools.cache(functools.partial(collected, is_uniform=True)),
+    )
 
 
 def _recipe(asked: _Asked, path: Path, scratch: Path, progress: Progress) -> _Opened:
@@ -314,7 +318,8 @@ def _proof(opened: _Opened, cures: Cures, best: Candidate, scratch: Path) -> dic
     """Scores on the report split, which neither the diagnosis nor the choice saw."""
     from gossamer.measure.score import drop, paired_interval
     from gossamer.search.judge import Judge
-    from gossamer.search.trial import MOST_ROWS, affordable
+    from gossamer.search.trial import MOST_ROWS
+    from gossamer.task import affordable
 
     prepared = opened.prepared
     split = affordable(prepared.data.report, MOST_ROWS)

@@ -112,8 +112,16 @@ def check_model(record: dict[str, Any], model: FloatModel, name: str) -> None:
 def calibration(record: dict[str, Any], model: FloatModel, progress: Progress) -> Calibration:
     """What the recipe was made with; statistics are collected when they are first asked for."""
     split = functools.cache(lambda: _split(record, model))
-    observed = functools.cache(lambda: _calibrated(record, parse(record), model, split(), progress))
-    return Calibration(statistics=lambda _: observed(), feeds=lambda: iter(split().feeds()))
+    recipe = parse(record)
+    observed = functools.cache(lambda: _calibrated(record, recipe, model, split(), progress))
+    everywhere = functools.cache(
+        lambda: _calibrated(record, recipe, model, split(), progress, is_uniform=True)
+    )
+    return Calibration(
+        statistics=lambda _: observed(),
+        feeds=lambda: iter(split().feeds()),
+        everywhere=everywhere,
+    )
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -181,7 +189,13 @@ def _split(record: dict[str, Any], model: FloatModel) -> Split:
 
 
 def _calibrated(
-    record: dict[str, Any], recipe: Recipe, model: FloatModel, split: Split, progress: Progress
+    record: dict[str, Any],
+    recipe: Recipe,
+    model: FloatModel,
+    split: Split,
+    progress: Progress,
+    *,
+    is_uniform: bool = False,
 ) -> Statistics:
     made = record["calibration"]
     # the recipe's own target is another one where its files are to run elsewhere
@@ -194,4 +208,5 @@ def _calibrated(
         threads=int(made["threads"]),
         seed=recipe.seed,
         progress=progress,
+        is_uniform=is_uniform,
     )

@@ -77,6 +77,9 @@ class Result:
         environment: cpu, flags, threads, versions.
         calibration: samples, seconds, plain_seconds, peak_rss_bytes, plain_rss_bytes.
         seconds: Wall time of everything.
+        placement: How much faster the winner is than int8 at every site that has an int8 kernel, in
+            one interleaved run: `uniform` (id of that candidate), `mixed` (id of the winner),
+            `speedup`, `speedup_interval` and `noise_floor`; None where there is no such candidate.
     """
 
     out: Path
@@ -92,6 +95,7 @@ class Result:
     candidates: tuple[Candidate, ...]
     seconds: float
     command: str = ""
+    placement: dict[str, Any] | None = None
 
     @property
     def exit_code(self) -> int:

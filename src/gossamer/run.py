@@ -12,6 +12,7 @@ from gossamer.errors import CalibrationError, RecipeError
 from gossamer.measure.isolate import build
 from gossamer.plan import Plan
 from gossamer.step import Calibration, GraphContext, GraphStep
+from gossamer.task import affordable
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gossamer.target import TargetSpec
     from gossamer.task import Split
 
+FEW_SAMPLES = 32
 FILE_LIMIT = 1_500_000_000  # larger graphs keep their weights beside them: protobuf ends at 2 GB
 
 
@@ -110,6 +112,7 @@ def calibrate(  # noqa: PLR0913 - what is observed, where, and how
     threads: int,
     seed: int,
     progress: Progress,
+    is_uniform: bool = False,
 ) -> Statistics:
     """Statistics of every value that any recipe for `targets` can ask for, in one pass.
 
@@ -121,6 +124,8 @@ def calibrate(  # noqa: PLR0913 - what is observed, where, and how
         threads: Threads of the runtime.
         seed: Where samples of values begin.
         progress: Is told of every sample.
+        is_uniform: For recipes that store every operator that can be stored (`placement: uniform`),
+            from 32 samples: these are for comparison, and pay where the values are few.
 
     Raises:
         CalibrationError: No target has a site to quantize, or the data holds NaN or Inf.
@@ -131,7 +136,10 @@ def calibrate(  # noqa: PLR0913 - what is observed, where, and how
     from gossamer.graph.passes.simplify import simplify
 
     graph = simplify(ir.load(model.path))
-    plans = [plan(model, name, cpu, exclude) for name, exclude in targets.items()]
+    plans = [
+        plan(model, name, cpu, exclude, is_uniform=is_uniform) for name, exclude in targets.items()
+    ]
+    split = affordable(split, FEW_SAMPLES) if is_uniform else split
     wanted = observed_by(graph, plans)
     if not wanted.values:
         raise CalibrationError(
@@ -162,7 +170,14 @@ def observed_by(graph: ir.Model, plans: Sequence[Plan]) -> Wanted:
     )
 
 
-def plan(model: FloatModel, target: str, cpu: str, exclude: Sequence[str] = ()) -> Plan:
+def plan(
+    model: FloatModel,
+    target: str,
+    cpu: str,
+    exclude: Sequence[str] = (),
+    *,
+    is_uniform: bool = False,
+) -> Plan:
     """What static quantization would do at every site of `model` on `target`.
 
     Args:
@@ -170,11 +185,15 @@ def plan(model: FloatModel, target: str, cpu: str, exclude: Sequence[str] = ()) 
         target: Name of the target.
         cpu: Weakest CPU level on which the result must be right.
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
+        is_uniform: Whether every operator that has an int8 kernel gets it, if it pays or not.
     """
     from gossamer.graph.steps.quantize_static import QuantizeStatic
 
     spec: TargetSpec = plugins.load("targets", target)
-    return QuantizeStatic(exclude=tuple(exclude)).placed(fused(model, target), spec, cpu)
+    step = QuantizeStatic(
+        exclude=tuple(exclude), placement="uniform" if is_uniform else "profitable"
+    )
+    return step.placed(fused(model, target), spec, cpu)
 
 
 def planned(model: FloatModel, recipe: Recipe) -> Plan:

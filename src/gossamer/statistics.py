@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,6 +114,14 @@ class Statistics:
                 "Collect them again with this value among those asked for.",
             )
         return self.tensors[name]
+
+    def joined(self, others: Statistics) -> Statistics:
+        """These, with those of `others` for values that were not observed."""
+        return replace(
+            self,
+            tensors={**others.tensors, **self.tensors},
+            channels={**others.channels, **self.channels},
+        )
 
     def encode(self) -> bytes:
         """Everything as the content of one `.npz` file; equal statistics give equal bytes."""

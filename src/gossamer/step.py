@@ -33,10 +33,13 @@ class Calibration:
     Attributes:
         statistics: Gives the statistics of the one calibration pass; the first call collects them.
         feeds: The inputs of every calibration sample, for steps that statistics do not suffice.
+        everywhere: Gives the statistics that `placement: uniform` needs beyond these, from a pass
+            over a few samples; without it such steps store what the one pass observed.
     """
 
     statistics: Callable[[Sequence[str]], Statistics]
     feeds: Callable[[], Iterator[Feed]]
+    everywhere: Callable[[], Statistics] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,6 +159,14 @@ class Task(ABC):
         return {self.metric_name: self.score(rows)}
 
 
+def affordable(split: Split, rows: int) -> Split:
+    """The split, or `rows` of it spread evenly if it has more."""
+    if len(split) <= rows:
+        return split
+    chosen = np.linspace(0, len(split) - 1, rows).astype(int)
+    return Split(samples=split.samples, indices=tuple(split.indices[i] for i in chosen))
+
+
 def split_indices(
     total: int, seed: int, calibration: int = DEFAULT_CALIBRATION
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from gossamer.cli.profile import COSTS, cache_folder, profile
 from gossamer.errors import GossamerError
 
 SECONDS = click.FloatRange(0, 600, min_open=True)
@@ -70,6 +71,9 @@ def commands() -> None:
     """
 
 
+commands.add_command(profile)
+
+
 def _with_task_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, text in reversed(TASK_OPTIONS):
         command = click.option(name, default=None, help=text)(command)
@@ -109,6 +113,7 @@ def _number(text: str) -> str | int | float:
 @click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
 @click.option("--dry-run", is_flag=True, help="List the candidates and write nothing.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@COSTS
 @click.option("--json", "as_json", is_flag=True, help="Only the result document, on stdout.")
 @_with_task_options
 def compress(*, dry_run: bool, as_json: bool, **given: Any) -> int:
@@ -119,6 +124,7 @@ def compress(*, dry_run: bool, as_json: bool, **given: Any) -> int:
     import gossamer
 
     options = _options(given)
+    given["costs"] = given["costs"] or cache_folder()
     if dry_run:
         return _dry_run(given, options, as_json=as_json)
     command = shlex.join(["gossamer", *sys.argv[1:]])

@@ -33,11 +33,13 @@ class Wish:
         cpu: Weakest CPU level on which the result must be right.
         exclude: Why sites stay in float, by name.
         granularity: Wish for weights; the target may know only one.
+        is_uniform: Whether every operator that has an int8 kernel gets it, if it pays or not.
     """
 
     cpu: str = "portable"
     exclude: Mapping[str, Refusal] = field(default_factory=dict)
     granularity: str = "per-channel"
+    is_uniform: bool = False
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ def place(model: ir.Model, target: TargetSpec, wish: Wish) -> Plan:
        follows when its activation inputs are int8 already and an int8 site reads the result.
     3. A node through which Q/DQ pass (MaxPool, Reshape …) keeps the numbers of its input.
     4. Everything else stays in float, with the reason.
+
+    A uniform wish asks neither for sizes nor for neighbours: what 1. and 2. name runs in int8.
 
     Nodes inside the branches of If and the bodies of Loop stay as they are.
 
@@ -135,7 +139,8 @@ def _find_readers(nodes: list[ir.Node], rules: dict[str, OpRule], state: _State)
 
 
 def _why_float(node: ir.Node, rule: OpRule, state: _State) -> Refusal | None:
-    return state.wish.exclude.get(node.name or "") or refusal(node, rule)
+    excluded = state.wish.exclude.get(node.name or "")
+    return excluded or refusal(node, rule, any_size=state.wish.is_uniform)
 
 
 def _place_ruled(node: ir.Node, rule: OpRule, state: _State) -> None:
@@ -299,6 +304,9 @@ def _pass_through(node: ir.Node, source: ir.Value, state: _State) -> None:
 
 def _follows(node: ir.Node, inputs: tuple[ir.Value, ...], state: _State) -> bool:
     """All operands int8; for two-operand nodes, one made in int8 and one read in int8 anyway."""
+    if state.wish.is_uniform:
+        is_float = all(v.dtype is ir.DataType.FLOAT for v in inputs)
+        return is_float and (node.op_type not in ELEMENTWISE or len(inputs) == 2)
     if node.op_type not in ELEMENTWISE:
         return all(v in state.made for v in inputs)
     made = [v in state.made for v in inputs]
@@ -357,6 +365,8 @@ def _pruned(nodes: list[ir.Node], state: _State) -> Iterator[Decision]:
         if decision is None:
             continue
         is_ruled = decision.weight is not None or not decision.outputs
+        if state.wish.is_uniform:
+            is_ruled = decision.op not in state.target.transparent
         if decision.is_quantized and not is_ruled and not wanted & set(decision.outputs):
             decision = replace(
                 decision,

@@ -18,8 +18,8 @@ LOG_CHAIN = frozenset(
 )
 
 
-def refusal(node: ir.Node, rule: OpRule) -> Refusal | None:
-    """Why `rule` does not cover `node`; None when it does."""
+def refusal(node: ir.Node, rule: OpRule, *, any_size: bool = False) -> Refusal | None:
+    """Why `rule` does not cover `node`, at `any_size` even where that does not pay; else None."""
     if rule.weight is None:
         return _weightless(node)
     tensor = constant(node.inputs[rule.weight_operand])
@@ -33,7 +33,7 @@ def refusal(node: ir.Node, rule: OpRule) -> Refusal | None:
     if feeds_log(node):
         return Reason.EXCLUDED, "a Log reads what it makes, so its smallest values count"
     shape = tuple(int(d) for d in tensor.shape.numpy())
-    return _odd(node, shape) or _unprofitable(node, rule, shape)
+    return _odd(node, shape) or (None if any_size else _unprofitable(node, rule, shape))
 
 
 def weight_axis(node: ir.Node, rank: int) -> int | None:

@@ -47,10 +47,10 @@ def main() -> None:
 
 
 class Model:
-    """The session of this process, and what it answers to requests."""
+    """The sessions of this process, mostly one, and what it answers to requests."""
 
     def __init__(self) -> None:
-        self._session: Session | None = None
+        self._sessions: dict[str, Session] = {}
 
     def answer(self, request: dict[str, Any], arrays: Feed) -> tuple[dict[str, Any], Feed]:
         """Header and arrays of the reply to one request."""
@@ -60,9 +60,9 @@ class Model:
             case "open":
                 return self._open(request), {}
             case "run":
-                return {}, self._opened().run(arrays)
+                return {}, self._opened(request).run(arrays)
             case "time":
-                taken = timed(self._opened(), arrays, request["calls"], request["seconds"])
+                taken = timed(self._opened(request), arrays, request["calls"], request["seconds"])
                 come_to_rest()
                 return {}, {"seconds": taken}
             case _:
@@ -73,21 +73,23 @@ class Model:
             os.sched_setaffinity(0, request["cpus"])  # inherited by the runtime's threads
         runtime = plugins.load("runtimes", request["runtime"])()
         before = time.perf_counter()
-        self._session = runtime.open(
+        session = runtime.open(
             Path(request["path"]), threads=request["threads"], precision=request["precision"]
         )
         seconds = time.perf_counter() - before
+        self._sessions[request.get("name", "")] = session
         gc.freeze()  # what loading made stays; collections need not look at it again
         return {
             "load_seconds": seconds,
-            "inputs": [[t.name, t.dtype, t.shape] for t in self._session.inputs],
-            "outputs": [[t.name, t.dtype, t.shape] for t in self._session.outputs],
+            "inputs": [[t.name, t.dtype, t.shape] for t in session.inputs],
+            "outputs": [[t.name, t.dtype, t.shape] for t in session.outputs],
         }
 
-    def _opened(self) -> Session:
-        if self._session is None:
+    def _opened(self, request: dict[str, Any]) -> Session:
+        session = self._sessions.get(request.get("name", ""))
+        if session is None:
             raise MeasureError("an opened model", "a request before it", "Open it first.")
-        return self._session
+        return session
 
 
 def _built(request: dict[str, Any]) -> dict[str, Any]:

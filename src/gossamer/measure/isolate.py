@@ -249,6 +249,53 @@ class Isolated(_Child):
         return int(self.ask({"op": "rss"})[0]["bytes"])
 
 
+class Together(_Child):
+    """Sessions of many small models in one child process, which take turns.
+
+    Args:
+        runtime: Name of their runtime.
+        folder: Where their files lie.
+        threads: Threads of each; the child is pinned to as many CPUs.
+        timeout: Seconds to wait for any one answer.
+    """
+
+    def __init__(
+        self, runtime: str, folder: Path, *, threads: int, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        super().__init__(runtime, folder, timeout)
+        self.threads = threads
+
+    def open(self, name: str, precision: Precision = "default") -> tuple[TensorType, ...]:
+        """What to feed the file of that name, which is a session from now on.
+
+        Raises:
+            BuildError: The runtime refuses the file, crashes on it, or takes too long.
+        """
+        reply, _ = self.ask(
+            {
+                "op": "open",
+                "name": name,
+                "runtime": self.runtime,
+                "path": str((self.path / name).absolute()),
+                "threads": self.threads,
+                "precision": precision,
+                "cpus": usable_cpus()[: self.threads],
+            }
+        )
+        return _tensor_types(reply["inputs"])
+
+    def time(
+        self, name: str, feed: Mapping[str, NDArray[np.generic]], calls: int
+    ) -> NDArray[np.float64]:
+        """Seconds of each call of one session.
+
+        Raises:
+            MeasureError: The runtime refuses the inputs, crashes, or takes too long.
+        """
+        request = {"op": "time", "name": name, "calls": calls, "seconds": 0.0}
+        return self.ask(request, feed)[1]["seconds"]  # type: ignore[return-value]
+
+
 def build(
     runtime: str, model: Path, folder: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> tuple[Path, ...]:

@@ -77,6 +77,7 @@ def document(result: Result) -> dict[str, Any]:
             "candidates": [_candidate(c) for c in result.candidates],
             "seconds": result.seconds,
             "command": result.command,
+            "placement": result.placement,
         }
     )
     return written
@@ -169,6 +170,7 @@ def parse(value: object, out: Path) -> Result:
         candidates=tuple(c for c in map(_parse_candidate, candidates) if c is not None),
         seconds=float(_get(top, "seconds", (int, float))),
         command=str(top.get("command", "")),
+        placement=_parse_placement(top.get("placement")),
     )
 
 
@@ -206,6 +208,18 @@ def _parse_candidate(value: object) -> Candidate | None:
         fields[name] = _pair(entry.get(name), name)
     fields["plan"] = _plan(entry.get("plan", []))
     return Candidate(**fields)
+
+
+def _parse_placement(value: object) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    entry = _mapping(value, "placement")
+    for name in ("uniform", "mixed"):
+        _get(entry, name, str)
+    for name in ("speedup", "noise_floor"):
+        _get(entry, name, (int, float))
+    _pair(entry.get("speedup_interval"), "speedup_interval")
+    return entry
 
 
 def _pair(value: object, name: str) -> tuple[float, float] | None:

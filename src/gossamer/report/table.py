@@ -140,6 +140,8 @@ def summary(result: Result) -> list[str]:
         )
     if result.reason:
         lines.append(printable(result.reason, ""))
+    if result.placement is not None:
+        lines.append(f"{words.placement(result.placement)}.")
     lines.append(f"Measured on {words.place(result)}, in {words.duration(result.seconds)}.")
     if result.winner is not None and (doubt := words.unproven(result.winner)):
         lines.append(f"Rules of the target {result.winner.target}: {doubt}.")

@@ -14,7 +14,8 @@ from gossamer.report.markup import printable
 from gossamer.target import PORTABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
     from gossamer.result import Candidate, Result
     from gossamer.target import TargetSpec
@@ -246,6 +247,15 @@ def drop_interval(result: Result) -> str:
     if is_fraction(result):
         return f"{100 * ends[0]:+.2f} to {100 * ends[1]:+.2f} points"
     return f"{ends[0]:+.4g} to {ends[1]:+.4g}"
+
+
+def placement(gain: Mapping[str, Any]) -> str:
+    """How much faster the winner is than int8 at every site that has an int8 kernel."""
+    low, high = gain["speedup_interval"]
+    return (
+        f"Its placement is {gain['speedup']:.2f} times as fast as int8 everywhere "
+        f"({low:.2f} to {high:.2f})"
+    )
 
 
 def is_fraction(result: Result) -> bool:

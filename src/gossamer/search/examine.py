@@ -25,7 +25,7 @@ from gossamer.measure.noise import worst_noise
 from gossamer.run import save
 from gossamer.search.drop_worst import RANKING_SAMPLES
 from gossamer.search.findings import finding
-from gossamer.search.trial import affordable
+from gossamer.task import affordable
 
 if TYPE_CHECKING:
     from gossamer.runtime import Feed

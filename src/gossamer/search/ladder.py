@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gossamer import plugins
 from gossamer.graph.observers.min_max import MinMax
@@ -32,11 +32,13 @@ class Rung:
         recipe: What it is.
         placement: Candidates with the same text run the same kernels and differ in numbers only;
             once one of them is within the budget the others cannot be faster.
+        details: What the recipe does not say of single sites: why int8 does not pay there.
     """
 
     label: str
     recipe: Recipe
     placement: str
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_static(self) -> bool:

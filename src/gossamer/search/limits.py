@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gossamer.search.trial import affordable
+from gossamer.task import affordable
 
 if TYPE_CHECKING:
     from gossamer.search.ladder import Rung
@@ -59,7 +59,10 @@ class Limits:
             return None
         expected = self.trials.expected_seconds(rung)
         if rung.is_rounded_by_data or (rung.is_static and not self.is_calibrated()):
-            expected += SESSION_SECONDS + PASSES * len(self.prepared.data.calibration) * self._row()
+            expected += (
+                SESSION_SECONDS
+                + PASSES * len(self.prepared.data.calibration) * self.seconds_per_row
+            )
         if expected > self.left:
             return "too little of the time budget was left"
         return None
@@ -71,14 +74,15 @@ class Limits:
 
     def report_split(self) -> Split:
         """As many rows of the report split as time allows for."""
-        rows = int(REPORT_SHARE * self.prepared.seconds / max(self._row(), 1e-6))
+        rows = int(REPORT_SHARE * self.prepared.seconds / max(self.seconds_per_row, 1e-6))
         searched = len(self.trials.split)
         return affordable(self.prepared.data.report, max(searched, min(REPORT_ROWS, rows)))
 
     def _reporting(self) -> float:
-        return 2 * (SESSION_SECONDS + len(self.report_split()) * self._row())
+        return 2 * (SESSION_SECONDS + len(self.report_split()) * self.seconds_per_row)
 
-    def _row(self) -> float:
+    @property
+    def seconds_per_row(self) -> float:
         """Seconds of the float model for one row, about."""
         median = (self.trials.baseline.latency_ms or {}).get("median", 1.0)
         return median / 1000 / self.prepared.request.batch

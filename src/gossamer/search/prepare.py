@@ -52,6 +52,7 @@ class Request:
         threads: Threads; None is the physical cores.
         seed: Draws the splits.
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
+        costs: Folder where the times of kernels are kept (`gossamer profile`); None times none.
     """
 
     model: str
@@ -69,10 +70,12 @@ class Request:
     threads: int | None = None
     seed: int = 0
     exclude: tuple[str, ...] = ()
+    costs: Path | None = None
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed: everything but time and trials."""
-        found = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("budget", "trials")}
+        """What must be the same for a run to be resumed: everything but time, trials and costs."""
+        free = ("budget", "trials", "costs")
+        found = {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
         for key in ("task", "cpu"):
             found[key] = found[key] and found[key].replace("_", "-")
         found["targets"] = [name.replace("_", "-") for name in self.targets]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gossamer import store
@@ -23,17 +24,18 @@ from gossamer.search.finalists import (
     is_clear,
 )
 from gossamer.search.limits import Limits
+from gossamer.search.placements import gain_of_placement, placements
 from gossamer.search.prepare import Prepared, planned
-from gossamer.search.trial import Trial, Trials, affordable
+from gossamer.search.trial import Trial, Trials
 from gossamer.search.verdict import best, judged, kept
 from gossamer.step import Calibration
-from gossamer.task import example
+from gossamer.task import affordable, example
 
 if TYPE_CHECKING:
     from gossamer.search.ladder import Rung
     from gossamer.statistics import Statistics
 
-CALIBRATED = "statistics.npz"
+CALIBRATED, EVERYWHERE = "statistics.npz", "statistics-everywhere.npz"
 
 
 def search(prepared: Prepared, study: store.Study, started: float) -> Result:
@@ -45,25 +47,13 @@ def search(prepared: Prepared, study: store.Study, started: float) -> Result:
         started: `time.monotonic()` at which the time budget began.
     """
     request, data, progress = prepared.request, prepared.data, prepared.progress
-    first = next(iter(data.calibration.feeds()))
-    trial = Trial(
-        model=prepared.model,
-        task=prepared.task,
-        search=data.search,
-        feed=example(prepared.model.inputs, first, request.batch, request.length),
-        batch=request.batch,
-        threads=prepared.threads,
-        seconds=prepared.seconds,
-        max_drop=prepared.max_drop,
-        out=prepared.out,
-        study=study,
-        progress=progress,
-    )
     rungs = planned(prepared)
     floats = [r for r in rungs if r.label == "float32"]
-    observed = _Observed(prepared)
-    calibration = Calibration(statistics=observed, feeds=data.calibration.feeds)
-    with Trials(trial) as trials:
+    observed = _Observed(prepared, CALIBRATED)
+    everywhere = _Observed(prepared, EVERYWHERE, is_uniform=True)
+    feeds = data.calibration.feeds
+    calibration = Calibration(statistics=observed, feeds=feeds, everywhere=everywhere)
+    with Trials(_trial(prepared, study)) as trials:
         limits = Limits(
             prepared=prepared,
             trials=trials,
@@ -73,10 +63,12 @@ def search(prepared: Prepared, study: store.Study, started: float) -> Result:
         trials.measure_baselines(floats)
         rest = [r for r in rungs if r not in floats]
         progress.stage("candidates", len(rest))
-        _climb(trials, rest, calibration, limits)
+        others = placements(trials, prepared, limits, rungs)
+        _climb(trials, itertools.chain(rest, others), calibration, limits)
         if observed.statistics is not None:
             _repair(prepared, trials, rungs, calibration, limits)
         winner = best(trials, _final(trials, limits))
+        gain = gain_of_placement(trials, winner, limits)
         trials.forget_files(kept(trials, winner))
         progress.stage("report split")
         winner, verdict, reason = judged(prepared, trials, winner, limits.report_split())
@@ -93,41 +85,65 @@ def search(prepared: Prepared, study: store.Study, started: float) -> Result:
             winner=winner,
             candidates=tuple(trials.candidates.values()),
             seconds=time.monotonic() - started,
+            placement=gain,
         )
 
 
-class _Observed:
-    """The statistics of the one calibration pass: from the cache, or made when first asked for."""
+def _trial(prepared: Prepared, study: store.Study) -> Trial:
+    request, data = prepared.request, prepared.data
+    first = next(iter(data.calibration.feeds()))
+    return Trial(
+        model=prepared.model,
+        task=prepared.task,
+        search=data.search,
+        feed=example(prepared.model.inputs, first, request.batch, request.length),
+        batch=request.batch,
+        threads=prepared.threads,
+        seconds=prepared.seconds,
+        max_drop=prepared.max_drop,
+        out=prepared.out,
+        study=study,
+        progress=prepared.progress,
+    )
 
-    def __init__(self, prepared: Prepared) -> None:
+
+class _Observed:
+    """The statistics of one calibration pass: from the cache, or made when first asked for."""
+
+    def __init__(self, prepared: Prepared, name: str, *, is_uniform: bool = False) -> None:
         self._prepared = prepared
-        self._path = prepared.out / "cache" / CALIBRATED
+        self._path = prepared.out / "cache" / name
+        self._is_uniform = is_uniform
         self._refused: CalibrationError | None = None
         self.statistics: Statistics | None = load(self._path) if self._path.exists() else None
 
-    def __call__(self, _: Sequence[str]) -> Statistics:
+    def __call__(self, _: Sequence[str] = ()) -> Statistics:
         if self._refused is not None:
             raise self._refused
         if self.statistics is None:
-            prepared, request = self._prepared, self._prepared.request
             try:
-                self.statistics = calibrate(
-                    prepared.model,
-                    prepared.exclude,
-                    prepared.data.calibration,
-                    cpu=request.cpu,
-                    threads=prepared.threads,
-                    seed=request.seed,
-                    progress=prepared.progress,
-                )
+                self.statistics = self._collected()
             except CalibrationError as error:
                 self._refused = error  # the next candidate would wait for the same answer
                 raise
             save(self.statistics, self._path)
         return self.statistics
 
+    def _collected(self) -> Statistics:
+        prepared, request = self._prepared, self._prepared.request
+        return calibrate(
+            prepared.model,
+            prepared.exclude,
+            prepared.data.calibration,
+            cpu=request.cpu,
+            threads=prepared.threads,
+            seed=request.seed,
+            progress=prepared.progress,
+            is_uniform=self._is_uniform,
+        )
 
-def _climb(trials: Trials, rungs: list[Rung], calibration: Calibration, limits: Limits) -> None:
+
+def _climb(trials: Trials, rungs: Iterable[Rung], calibration: Calibration, limits: Limits) -> None:
     """Try every rung; skip what cannot be faster than what is within the budget already.
 
     A candidate that uses up most of the budget lets the other range rules of its kernels be tried:

@@ -28,7 +28,7 @@ from gossamer.measure.score import References, drop, score, score_baseline
 from gossamer.result import Candidate
 from gossamer.run import NO_DATA, run
 from gossamer.step import Calibration
-from gossamer.task import Split
+from gossamer.task import Split, affordable
 
 if TYPE_CHECKING:
     from gossamer.artifact import Artifact
@@ -329,14 +329,6 @@ class Trials:
         return candidate
 
 
-def affordable(split: Split, rows: int) -> Split:
-    """The split, or `rows` of it spread evenly if it has more."""
-    if len(split) <= rows:
-        return split
-    chosen = np.linspace(0, len(split) - 1, rows).astype(int)
-    return Split(samples=split.samples, indices=tuple(split.indices[i] for i in chosen))
-
-
 def _measured(
     rung: Rung, artifact: Artifact, latency: Latency, scored: ScoreRows, out: Path
 ) -> Candidate:
@@ -358,7 +350,9 @@ def _measured(
         peak_rss_bytes=latency.peak_rss_bytes,
         path=str(artifact.folder.relative_to(out)),
         files=artifact.sha256(),
-        plan=tuple((d.site, d.op, d.reason.value, d.detail) for d in decisions),
+        plan=tuple(
+            (d.site, d.op, d.reason.value, rung.details.get(d.site, d.detail)) for d in decisions
+        ),
     )
 
 

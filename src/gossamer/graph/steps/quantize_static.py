@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 Smoothing = Literal["none", "smoothquant", "cross-layer"]
 Correction = Literal["none", "analytic", "empirical"]
+Placement = Literal["profitable", "uniform"]
+SLOW = "int8 took longer where the recipe was made"
 SYMMETRIC = QuantSpec(dtype="s8", symmetric=True)
 
 
@@ -67,6 +69,10 @@ class QuantizeStatic(GraphStep):
             that read one value, the last counts (`gossamer.graph.overrides`).
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
         reverted: Names of sites that stay in float because they cost too much accuracy.
+        placement: Which operators get an int8 kernel: those for which the target says that it pays
+            (`profitable`), or every one that has such a kernel (`uniform`).
+        slow: Names of sites that stay in float because int8 takes longer there, as measured where
+            the recipe was made (`gossamer profile`).
     """
 
     ranges: RangeRule = field(default_factory=MinMax)
@@ -80,6 +86,8 @@ class QuantizeStatic(GraphStep):
     overrides: tuple[Override, ...] = ()
     exclude: tuple[str, ...] = ()
     reverted: tuple[str, ...] = ()
+    placement: Placement = "profitable"
+    slow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         replace(SYMMETRIC, bits=self.weight_bits)  # which refuses others
@@ -150,8 +158,11 @@ class QuantizeStatic(GraphStep):
             raise TargetError(
                 "a target that runs quantized operators", target.name, "Use the format qdq."
             )
-        excluded = kept_float(model.graph, self.exclude, self.reverted) | dict(unseen or {})
-        plan = place(model, target, Wish(cpu=cpu, exclude=excluded))
+        slow: dict[str, Refusal] = dict.fromkeys(self.slow, (Reason.REVERTED_LATENCY, SLOW))
+        kept = kept_float(model.graph, self.exclude, self.reverted)
+        excluded = slow | kept | dict(unseen or {})
+        is_uniform = self.placement == "uniform"
+        plan = place(model, target, Wish(cpu=cpu, exclude=excluded, is_uniform=is_uniform))
         plan = replace(
             plan,
             activation=plan.activation.of_width(self.activation_bits),
@@ -168,6 +179,8 @@ class QuantizeStatic(GraphStep):
         """
         plan = self.placed(model, context.target, context.cpu)
         statistics = context.calibration.statistics(plan.values)
+        if self.placement == "uniform" and context.calibration.everywhere is not None:
+            statistics = statistics.joined(context.calibration.everywhere())
         unseen: dict[str, Refusal] = {}
         while unknown := {v for v in plan.values if v not in statistics.tensors}:
             unseen |= {

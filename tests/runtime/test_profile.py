@@ -91,8 +91,8 @@ def test_compress_leaves_slow_sites_in_float_in_a_recipe_that_needs_no_times(
     (tmp_path / "costs" / file.name).write_text(json.dumps(plain))
 
     result = gossamer.compress(
-        model, targets=["ort-cpu"], threads=1, max_drop="90%",
-        costs=tmp_path / "costs", out=tmp_path / "out",
+        model, targets=["ort-cpu"], threads=1, max_drop="90%", costs=tmp_path / "costs",
+        data=whole.samples(tmp_path / "rows.npz", 16), out=tmp_path / "out",
     )  # fmt: skip
 
     (placed,) = [c for c in result.candidates if c.label.endswith("measured placement")]

@@ -98,10 +98,11 @@ def overridden(
 
 
 def _unable(target: TargetSpec, field: str, content: object) -> str:
+    if field == "activation_bits" and content not in target.activation_bits:
+        return f"{target.name} does not run such Q/DQ as they are written"
     if field == "symmetric" and content is False and target.activation.symmetric:
         return f"{target.name} takes zero point 0 alone"
-    is_unable = field == "activation_bits" and content not in target.activation_bits
-    return f"{target.name} does not run such Q/DQ as they are written" if is_unable else ""
+    return ""
 
 
 Asked = dict[str, list[_Wish]]

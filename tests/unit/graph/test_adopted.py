@@ -12,6 +12,7 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
+from gossamer import plugins
 from gossamer.graph import adopted
 from gossamer.graph.passes.simplify import simplify
 from gossamer.graph.steps.quantize_static import QuantizeStatic
@@ -192,6 +193,15 @@ def test_signed_activations_become_unsigned_without_loss() -> None:
     assert (
         "adopted: a, " in decision(plan, "conv4").detail or "a, " in decision(plan, "conv1").detail
     )
+
+
+def test_a_target_of_symmetric_activations_keeps_what_is_symmetric() -> None:
+    tensorrt: TargetSpec = plugins.load("targets", "tensorrt")
+    ours, _ = written(pairs(zero=128), tensorrt)
+    assert initial(ours)["a_zero_point"] == np.int8(0)
+    assert initial(ours)["a_scale"] == np.float32(0.05)
+    _, plan = written(pairs(), tensorrt)
+    assert plan.decisions[-1].detail.endswith("adopted: w; not adopted: a")
 
 
 def test_unsigned_weights_become_signed_where_their_zero_point_is_the_middle() -> None:

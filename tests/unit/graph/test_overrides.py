@@ -152,6 +152,22 @@ def test_16_bits_are_stored_where_the_runtime_runs_them_as_written() -> None:
         QuantizeStatic(activation_bits=16).placed(conv_relu_conv(), OPENVINO, CPU)
 
 
+def test_a_target_of_symmetric_activations_keeps_them_so() -> None:
+    tensorrt: TargetSpec = plugins.load("targets", "tensorrt")
+    override = Override(nodes=("conv2",), ranges=CUT, symmetric=False, activation_bits=16)
+    model, plan = written(conv_relu_conv(), override, target=tensorrt)
+    assert content(model, "r_zero_point") == np.int8(0)
+    assert decision(plan, "conv2").detail.endswith(
+        "override 1: ranges percentile with p 90.0, "
+        "not symmetric no (tensorrt takes zero point 0 alone), "
+        "not activation-bits 16 (tensorrt does not run such Q/DQ as they are written)"
+    )
+    model, plan = written(
+        conv_relu_conv(), Override(nodes=("conv2",), activation_bits=8), target=tensorrt
+    )
+    assert content(model, "r_zero_point") == np.int8(0)
+
+
 def test_nodes_that_store_nothing_say_so() -> None:
     _, plan = written(conv_relu_conv(), Override(nodes=("Relu", "conv0"), weight_bits=7))
     assert decision(plan, "relu1").reason is Reason.NO_RULE

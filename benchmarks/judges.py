@@ -68,7 +68,8 @@ def by_pair(file: Path, runtime: str, name: str, real: Path) -> dict[str, Any]:
     scorer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(scorer)
     _, data, score = scorer.PAIRS[name]
-    session = _openvino(scorer, file) if runtime == "openvino" else _ort(file)
+    opened = {"openvino": lambda f: _openvino(scorer, f), "ort": _ort, "torch-cpu": Torch}
+    session = opened[runtime](file)
     first, *rest = data("test")
     metric = next(iter(score(session, iter([first]))))
     if metric not in MEANS:
@@ -113,11 +114,27 @@ def _ort(file: Path) -> Any:
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
+class Torch:
+    """The calls that score.py makes of a session, on PyTorch."""
+
+    def __init__(self, file: Path) -> None:
+        from gossamer.runtimes.torch_cpu import TorchCpu
+
+        # its threads wait for each other after every kernel, which is slow beside other work
+        self._session = TorchCpu().open(file, threads=1)
+
+    def get_inputs(self) -> tuple[Any, ...]:
+        return self._session.inputs
+
+    def run(self, _: None, feed: dict[str, Any]) -> list[Any]:
+        return list(self._session.run(feed).values())
+
+
 def main() -> None:
     """Judge one file in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("runtime", choices=("ort", "openvino"))
+    parser.add_argument("runtime", choices=("ort", "openvino", "torch-cpu"))
     parser.add_argument("--pair")
     parser.add_argument("--real", type=Path)
     parser.add_argument("--float", type=Path, dest="reference")

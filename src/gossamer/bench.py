@@ -32,7 +32,7 @@ def bench(
 
     Args:
         models: Model files, output folders of compress, or whatever compress takes.
-        runtimes: Names of runtimes; empty is all that are installed.
+        runtimes: Names of runtimes; empty is all defaults that are installed.
         batch: Batch sizes, as in `1,8`.
         length: Sequence lengths, as in `32,128`.
         threads: Threads of each session; None is the physical cores.
@@ -105,8 +105,9 @@ def _row(contender: Contender, found: Comparison, *, batch: int, length: int) ->
 
 
 def installed() -> tuple[str, ...]:
-    """Names of the runtimes that are installed, ONNX Runtime first."""
-    found = [n for n in plugins.names("runtimes") if plugins.load("runtimes", n)().is_installed()]
+    """Names of the runtimes that are defaults and installed, ONNX Runtime first."""
+    members = {name: plugins.load("runtimes", name)() for name in plugins.names("runtimes")}
+    found = [n for n, runtime in members.items() if runtime.is_default and runtime.is_installed()]
     return tuple(sorted(found, key=lambda n: n != "ort"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,13 @@ class Session(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runtime(ABC):
-    """One runtime; heavy imports happen inside its methods."""
+    """One runtime; heavy imports happen inside its methods.
+
+    Attributes:
+        is_default: Whether it, and the targets that it runs, are used where a user names none.
+    """
+
+    is_default: ClassVar[bool] = True
 
     @abstractmethod
     def is_installed(self) -> bool:

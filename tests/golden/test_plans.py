@@ -15,7 +15,7 @@ from zoo import placed
 FOLDER = Path(__file__).parent
 
 
-TARGETS = [placed.ORT, placed.OPENVINO, placed.ORT_CUDA, placed.TENSORRT]
+TARGETS = [placed.ORT, placed.OPENVINO, placed.ORT_CUDA, placed.TENSORRT, placed.TORCH]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)

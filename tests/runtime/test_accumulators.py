@@ -20,7 +20,8 @@ from gossamer.graph.place import Wish
 from gossamer.graph.steps.quantize_weights import QuantizeWeights
 from gossamer.run import NO_DATA
 from gossamer.step import GraphContext
-from zoo.placed import OPENVINO, ORT, graph, quantized
+from gossamer.target import TargetSpec
+from zoo.placed import OPENVINO, ORT, TORCH, graph, quantized
 
 EMULATOR = shutil.which("qemu-x86_64")
 ARM_EMULATOR = shutil.which("qemu-aarch64")
@@ -88,7 +89,12 @@ def weights(kind: str, shape: tuple[int, ...], axis: int) -> NDArray[np.float32]
     return np.ascontiguousarray(np.moveaxis(channels, 0, axis), np.float32)
 
 
-def write(folder: Path, cpu: str, layouts: Collection[str] = LAYOUTS) -> list[Path]:
+def write(
+    folder: Path,
+    cpu: str,
+    layouts: Collection[str] = LAYOUTS,
+    targets: Sequence[TargetSpec] = TARGETS,
+) -> list[Path]:
     """A model and the input with the largest products, for each layout, kind and target."""
     paths = []
     for layout in layouts:
@@ -98,7 +104,7 @@ def write(folder: Path, cpu: str, layouts: Collection[str] = LAYOUTS) -> list[Pa
         for kind in KINDS:
             text = f"(float[{sizes}] x) => (float[{free}] y) {{ r = Relu(x) y = {op} (r, w) }}"
             model = graph(text, w=weights(kind, shape, axis))
-            for target in TARGETS:
+            for target in targets:
                 written, plan = quantized(model, target, Wish(cpu=cpu), {"x": x})
                 if plan.quantized:
                     path = folder / target.runtime / f"{layout}, {kind}.onnx"
@@ -171,6 +177,20 @@ def test_the_runtimes_are_right_where_products_are_added_in_pairs(tmp_path: Path
 def test_onnx_runtime_is_wrong_there_with_weights_for_other_cpus(tmp_path: Path) -> None:
     paths = [p for p in write(tmp_path, "vnni", ["matmul"]) if p.parent.name == "ort"]
     assert wrong(paths, [EMULATOR or "", *HASWELL, sys.executable]) == ["ort: matmul, equal"]
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(EMULATOR is None, reason="needs qemu-x86_64 (Debian: qemu-user)")
+@pytest.mark.parametrize(("level", "layouts", "lost"), [
+    pytest.param("portable", tuple(LAYOUTS), [], id="weights for every CPU"),
+    pytest.param("vnni", ("matmul",), ["torch-cpu: matmul, equal"], id="weights for other CPUs"),
+])  # fmt: skip
+def test_torch_adds_products_in_pairs(
+    tmp_path: Path, level: str, layouts: tuple[str, ...], lost: list[str]
+) -> None:
+    paths = write(tmp_path, level, layouts, [TORCH])
+    assert len(paths) >= len(layouts) * len(KINDS) - 3  # transposed Convs stay in float
+    assert wrong(paths, [EMULATOR or "", *HASWELL, sys.executable]) == lost
 
 
 @pytest.mark.openvino

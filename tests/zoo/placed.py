@@ -30,6 +30,7 @@ ORT: TargetSpec = plugins.load("targets", "ort-cpu")
 OPENVINO: TargetSpec = plugins.load("targets", "openvino-cpu")
 ORT_CUDA: TargetSpec = plugins.load("targets", "ort-cuda")
 TENSORRT: TargetSpec = plugins.load("targets", "tensorrt")
+TORCH: TargetSpec = plugins.load("targets", "torch-cpu")
 
 
 def graph(text: str, seed: int = 0, **constants: tuple[int, ...] | NDArray[np.generic]) -> ir.Model:

@@ -1,4 +1,4 @@
-"""Python that loads a compressed model with nothing but its runtime, for the model card."""
+"""Python that loads a compressed model, for the model card."""
 
 from __future__ import annotations
 
@@ -51,6 +51,28 @@ feed = {  # put real inputs here; open axes are 1 long
 OPENVINO_TEXT = """\
 names = {i.any_name for i in model.inputs}"""
 
+TORCH = """\
+from pathlib import Path
+
+import numpy as np
+import torch
+from gossamer import plugins
+
+runtime = plugins.load("runtimes", "torch-cpu")()
+session = runtime.open(Path({path}), threads=torch.get_num_threads())
+{feed}
+outputs = session.run(feed)
+for name, value in outputs.items():
+    print(name, value.shape)
+"""
+TORCH_FEED = """\
+feed = {  # put real inputs here; open axes are 1 long
+    t.name: np.ones([d if isinstance(d, int) else 1 for d in t.shape], t.dtype)
+    for t in session.inputs
+}"""
+TORCH_TEXT = """\
+names = {t.name for t in session.inputs}"""
+
 TEXT = """
 
 from transformers import AutoTokenizer
@@ -73,6 +95,8 @@ def snippet(candidate: Candidate) -> str | None:
     has_tokenizer = any(f.rsplit("/", 1)[-1] in TOKENIZERS for f in candidate.files)
     text = TEXT.format(folder=json.dumps(folder)) if has_tokenizer else ""
     path = json.dumps(f"{folder}/{name}")
+    if candidate.runtime == "torch-cpu":
+        return TORCH.format(path=path, feed=TORCH_TEXT + text if text else TORCH_FEED)
     if name.endswith(".onnx"):
         feed = ORT_TEXT + text if text else ORT_FEED
         return ORT.format(path=path, providers=json.dumps(_providers(candidate)), feed=feed)

@@ -43,7 +43,7 @@ class Request:
         data: File or folder; None synthesises inputs for `fidelity`.
         calibration_data: Data used for calibration alone.
         max_drop: `1%`, `0.5pt` or `0.3abs`; None is the task's default.
-        targets: Names of targets; empty is every one whose runtime is installed.
+        targets: Names of targets; empty is every one whose runtime is a default and installed.
         cpu: Weakest CPU level on which the result must be right.
         budget: `90s`, `10m` or `2h`.
         trials: Most candidates to try, None for no limit.
@@ -174,7 +174,7 @@ def check(prepared: Prepared) -> None:
 
 
 def installed_targets(wanted: Sequence[str], cpu: str, *, must_run: bool = True) -> tuple[str, ...]:
-    """Public names of the asked targets, or of all whose runtime is installed.
+    """Public names of the asked targets, or of all whose runtime is a default and installed.
 
     Args:
         wanted: What was asked for; empty asks for all.
@@ -190,6 +190,8 @@ def installed_targets(wanted: Sequence[str], cpu: str, *, must_run: bool = True)
     for name in wanted or plugins.names("targets"):
         target: TargetSpec = plugins.load("targets", name)
         runtime: Runtime = plugins.load("runtimes", target.runtime)()
+        if not wanted and not runtime.is_default:
+            continue
         if not runtime.is_installed():
             if wanted and must_run:
                 raise _missing(target)

@@ -61,6 +61,15 @@ def test_the_card_of_an_openvino_model_loads_and_runs_it(tmp_path: Path) -> None
     assert lines == ["y (1, 3, 4)", "z (1, 1)"]
 
 
+@pytest.mark.torch
+def test_the_card_of_a_torch_model_loads_and_runs_it(tmp_path: Path) -> None:
+    save(tmp_path / "model")
+
+    lines = run_card(replace(winner(), runtime="torch-cpu"), tmp_path)
+
+    assert lines == ["y (1, 3, 4)", "z (1, 1)"]
+
+
 def test_a_float32_model_asks_openvino_for_float32() -> None:
     code = loading.snippet(replace(baseline(), path="model"))
 

@@ -20,6 +20,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 RUNTIME_TAGS = {
     **dict.fromkeys(("ort", "ort-cuda"), ("onnx", "onnxruntime")),
     "openvino": ("openvino",),
+    "torch-cpu": ("onnx", "pytorch"),
 }
 PACKAGES = {"ort-cuda": "onnxruntime-gpu", "openvino": "openvino"}
 PIPELINES = frozenset(
@@ -149,10 +150,12 @@ def _use(result: Result) -> list[str]:
     if best is None or code is None:
         return []
     package = PACKAGES.get(best.runtime, "onnxruntime")
+    needs = f"The files need `{package}` and nothing of gossamer"
+    if best.runtime == "torch-cpu":
+        needs = "The files are ONNX; what was measured is PyTorch running them by `gossamer[torch]`"
     return [
         "## Use",
-        f"The files need `{package}` and nothing of gossamer. Inputs and outputs keep the names "
-        "of the original model.",
+        f"{needs}. Inputs and outputs keep the names of the original model.",
         _fence(code, "python"),
     ]
 

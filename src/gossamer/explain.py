@@ -15,6 +15,7 @@ from gossamer.result import Candidate
 
 if TYPE_CHECKING:
     from gossamer.plan import Plan
+    from gossamer.recipe import Recipe
     from gossamer.target import TargetSpec
 
 RECIPES = (".yaml", ".yml")
@@ -60,7 +61,7 @@ def explain(
             yield from _candidate(result.winner)
         return
     from gossamer.measure.environment import named_level
-    from gossamer.run import plan
+    from gossamer.run import planned
     from gossamer.search.prepare import installed_targets, selected
     from gossamer.sources import find
 
@@ -69,7 +70,7 @@ def explain(
         cpu = named_level(cpu)
         matches = selected(opened, installed_targets(targets, cpu, must_run=False), exclude)
         for name, nodes in matches.items():
-            found = plan(opened, name, cpu, [s for s in nodes if nodes[s]])
+            found = planned(opened, _static(name, cpu, [s for s in nodes if nodes[s]]))
             yield from _heading(found)
             if nodes:
                 counts = ", ".join(f"{s} {len(nodes[s])} nodes" for s in nodes)
@@ -136,6 +137,17 @@ def _recipe(path: Path, targets: Sequence[str], exclude: Sequence[str]) -> Itera
         yield from _plan(found)
 
 
+def _static(target: str, cpu: str, exclude: Sequence[str]) -> Recipe:
+    """Static int8 as it is without options."""
+    from gossamer.graph.steps.fuse import Fuse
+    from gossamer.graph.steps.quantize_static import QuantizeStatic
+    from gossamer.graph.steps.simplify import Simplify
+    from gossamer.recipe import Recipe
+
+    steps = (Simplify(), Fuse(), QuantizeStatic(exclude=tuple(exclude)))
+    return Recipe(target=target, cpu=cpu, graph_steps=steps)
+
+
 def _heading(found: Plan) -> Iterator[str]:
     """What holds for all sites."""
     target: TargetSpec = plugins.load("targets", found.target)
@@ -143,6 +155,9 @@ def _heading(found: Plan) -> Iterator[str]:
     if target.device == "gpu":
         where = "on NVIDIA GPUs"
     yield f"{found.target}, {where}, products added in {found.weight.accumulator}"
+    if grown := [d.growth for d in found.quantized if d.growth > 1]:
+        mean = sum(grown) / len(grown)
+        yield f"{len(grown)} sites with larger steps for that, {mean:.2f} times in the mean"
     if target.unproven:
         yield f"unproven: {target.unproven}"
     if not target.rules:

@@ -44,6 +44,8 @@ class Decision:
         through: Names of the nodes that stand between the Q/DQ of an input and this node.
         apart: Names of the Adds behind this node that are written as Sum.
         nonzero_bias: Whether the kernel must get a bias that is not all zero.
+        growth: How much larger the steps of its weights are so that their products fit into sums of
+            16 bits; 1 where that is not known yet, see `gossamer.graph.narrow`.
     """
 
     site: str
@@ -60,6 +62,7 @@ class Decision:
     through: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     nonzero_bias: bool = False
+    growth: float = 1.0
 
     @property
     def is_quantized(self) -> bool:

@@ -202,12 +202,14 @@ def planned(model: FloatModel, recipe: Recipe) -> Plan:
     Raises:
         RecipeError: The recipe has no such step.
     """
+    from gossamer.graph.narrow import told
     from gossamer.graph.steps.quantize_static import QuantizeStatic
 
     for index, step in enumerate(recipe.graph_steps):
         if isinstance(step, QuantizeStatic):
             graph = _applied(model, recipe.graph_steps[:index], recipe.target)
-            return step.placed(graph, plugins.load("targets", recipe.target), recipe.cpu)
+            spec: TargetSpec = plugins.load("targets", recipe.target)
+            return told(graph, step.placed(graph, spec, recipe.cpu))
     names = [name for each in recipe.graph_steps for name in plugins.dump(each)]
     raise RecipeError("a recipe with the step quantize-static", f"one with {names}")
 

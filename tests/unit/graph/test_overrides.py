@@ -142,7 +142,7 @@ def test_16_bits_are_stored_where_the_runtime_runs_them_as_written() -> None:
     model, plan = written(conv_relu_conv(), override)
     assert content(model, "r_zero_point").dtype == np.uint16
     assert content(model, "x_zero_point").dtype == np.uint8
-    assert decision(plan, "conv2").detail.endswith("override 1: activation-bits 16")
+    assert "override 1: activation-bits 16" in decision(plan, "conv2").detail
     assert agreement(conv_relu_conv(), model) > 30  # in ONNX Runtime, int8 beside 16 bits
 
     model, plan = written(conv_relu_conv(), override, target=OPENVINO)
@@ -177,7 +177,7 @@ def test_nodes_that_store_nothing_say_so() -> None:
     assert decision(plan, "tanh3").detail == "override 1 does nothing here: nothing is stored"
 
     _, plan = written(conv_relu_conv(), Override(nodes=("conv0",), granularity="per-channel"))
-    assert decision(plan, "conv0").detail.endswith("override 1: granularity per-channel")
+    assert "override 1: granularity per-channel" in decision(plan, "conv0").detail
 
 
 def test_a_selector_that_matches_nothing_is_an_error_with_what_is_near() -> None:

@@ -11,6 +11,7 @@ from gossamer.errors import TargetError
 from gossamer.graph import adopted, empirical, hessians, qdq
 from gossamer.graph.equalize import equalizing_factors
 from gossamer.graph.layout import CHANNEL_AXES
+from gossamer.graph.narrow import told
 from gossamer.graph.observers.min_max import MinMax
 from gossamer.graph.overrides import overridden
 from gossamer.graph.passes.repeated_relu import repeated_relu
@@ -113,7 +114,7 @@ class QuantizeStatic(GraphStep):
             smoothed=tuple(smoothing),
             rescaled=tuple(v for v in self._foldable(model.graph, plan) if v in smoothing),
         )
-        context.record(plan)
+        context.record(told(model, plan, smoothing))
         numbers = parameters(plan, statistics, self.ranges, smoothing)
         numbers |= adopted.kept(model, plan) if self.adopt else {}
         adopted.forget(model)

@@ -11,7 +11,7 @@ Static int8 (min-max, for every CPU) of each architecture on one target, made fo
 
 All and float32 run in turns. Fidelity is 10 log10 of signal over noise against float32, over inputs
 that no calibration saw. One JSON line for each model; it replaces the one before in
-results/placement.json.
+results/placement.json. `--table` writes the table of the guide from that file.
 """
 
 from __future__ import annotations
@@ -47,22 +47,31 @@ from gossamer.tasks import choose
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "placement.json"
+PAGE = HERE.parent / "docs" / "guides" / "place-int8-where-it-pays.md"
+BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 FLOAT, UNIFORM, MIXED = "float32", ("as exported", "everywhere"), ("rules", "measured")
 LENGTH, JUDGED = 128, 8
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="an architecture, or a file")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="an architecture, or a file")
     parser.add_argument("--target", default="ort-cpu")
     parser.add_argument("--samples", type=int, default=32, help="that calibrate")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each file, timed in turns")
+    parser.add_argument("--threads", type=int, default=physical_cores())
+    parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()
     for name in asked.models:
         with tempfile.TemporaryDirectory() as folder:
             row = measure(name, asked, Path(folder))
         print(json.dumps(row), flush=True)
         keep(row)
+    if asked.table:
+        text = PAGE.read_text(encoding="utf-8")
+        before, rest = text.split(BEGIN, 1)
+        table = render(json.loads(RESULTS.read_text()))
+        store.write_text(PAGE, f"{before}{BEGIN}\n{table}{END}{rest.split(END, 1)[1]}")
 
 
 def measure(name: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -71,7 +80,7 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any
     model = find(source).open(folder / "float")
     data = choose("fidelity", model, {}).open(DataRequest(model=model, length=LENGTH))
     first = next(iter(data.calibration.feeds()))
-    threads = physical_cores()
+    threads = asked.threads
     profile_asked = Asked(
         model=model,
         target=asked.target,
@@ -196,10 +205,28 @@ def gains(timed: Comparison) -> dict[str, Any]:
     return found
 
 
+def render(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table: a line for each model and place, milliseconds and fidelity."""
+    names = (*UNIFORM, *MIXED)
+    lines = [
+        f"| model | CPU, threads | noise floor | {' | '.join(names)} | rules over as exported "
+        "| measured over as exported | measured over everywhere |",
+        "|---|---|---:|" + "---:|" * (len(names) + 3),
+    ]
+    for row in rows:
+        files = [row["files"][name] for name in names]
+        cells = [f"{f['ms']:.2f} ms, {f['sqnr_db']:.1f} dB" for f in files]
+        pairs = ("rules over as exported", "measured over as exported", "measured over everywhere")
+        cells += ["{:.2f} [{:.2f}, {:.2f}]".format(*row["gains"][pair]) for pair in pairs]
+        first = [row["model"], f"{row['level']}, {row['threads']}", f"{row['noise_floor']:.2f}"]
+        lines.append(f"| {' | '.join([*first, *cells])} |")
+    return "\n".join([*lines, ""])
+
+
 def keep(row: dict[str, Any]) -> None:
     """Put one row among the results."""
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    same = ("model", "target", "level")
+    same = ("model", "target", "level", "threads")
     kept = [r for r in known if any(r[key] != row[key] for key in same)]
     lines = ",\n".join(json.dumps(r) for r in [*kept, row])
     store.write_bytes(RESULTS, f"[{lines}]\n".encode())

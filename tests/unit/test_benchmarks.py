@@ -272,6 +272,16 @@ def test_the_page_on_cpus_tells_the_measured_scores(repository: Path) -> None:
     assert len(rows) == 4
 
 
+def test_the_guide_to_placement_has_the_table_of_the_results(load: Load) -> None:
+    placement = load("benchmarks.placement")
+    text = placement.PAGE.read_text(encoding="utf-8")
+    shown = text.split(placement.BEGIN, 1)[1].split(placement.END, 1)[0]
+    rows = json.loads(placement.RESULTS.read_text())
+
+    assert shown == f"\n{placement.render(rows)}"
+    assert all(row["gains"].keys() == rows[0]["gains"].keys() for row in rows)
+
+
 def test_the_model_of_wide_layers_runs(load: Load, tmp_path: Path) -> None:
     path = load("benchmarks.weights").layered(tmp_path / "wide.onnx", 2, 32, 64)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

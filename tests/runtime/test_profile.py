@@ -112,6 +112,19 @@ def test_compress_leaves_slow_sites_in_float_in_a_recipe_that_needs_no_times(
         assert result.placement["mixed"] == result.winner.id
 
 
+def test_compress_goes_on_where_times_cannot_be_kept(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    notes = Notes()
+
+    result = gossamer.compress(
+        model, targets=["ort-cpu"], threads=1, max_drop="90%", costs=tmp_path / "file" / "costs",
+        data=whole.samples(tmp_path / "rows.npz", 16), out=tmp_path / "out", progress=notes,
+    )  # fmt: skip
+
+    assert result.winner is not None
+    assert any("measured placement on ort-cpu is not tried" in text for text in notes.said)
+
+
 def test_a_model_that_is_refused_does_not_stop_the_others(tmp_path: Path) -> None:
     good = runnable.affine(tmp_path)
     fixed = ir.load(good)

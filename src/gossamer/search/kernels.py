@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from gossamer import plugins, store
 from gossamer.costs import Costs, KernelCost, Machine
-from gossamer.errors import GossamerError, OutputError
+from gossamer.errors import BuildError, GossamerError, OutputError
 from gossamer.graph.pieces import (
     Piece,
     Shapes,
@@ -277,6 +277,12 @@ def _timed(found: Survey, progress: Progress) -> Costs:
         progress.stage("time kernels", ROUNDS * len(names))
         times = time_kernels(
             runtime, folder, names, threads=asked.threads, advance=progress.advance
+        )
+    if not {f"{NOTHING}.onnx", f"{TWIN}.onnx"} <= times.keys():
+        raise BuildError(
+            "a runtime that opens ONNX graphs of single operators",
+            f"{runtime}, which refused them",
+            "Leave it out with --target: kernels are timed for ort-cpu and openvino-cpu.",
         )
     kernels = {
         p.signature: KernelCost(

@@ -21,6 +21,7 @@ from gossamer.search.limits import PASSES, SESSION_SECONDS
 
 if TYPE_CHECKING:
     from gossamer.result import Candidate
+    from gossamer.search.kernels import Profile
     from gossamer.search.limits import Limits
     from gossamer.search.prepare import Prepared
     from gossamer.search.trial import Trials
@@ -113,11 +114,20 @@ def _different(found: Survey, rung: Rung, prepared: Prepared, limits: Limits) ->
     ruled = frozenset(d.site for d in found.wise.quantized)
     able = frozenset(d.site for d in found.able.quantized)
     if found.asked.cache is not None and _is_quick(found, prepared, limits):
-        profile = measured(found, prepared.progress)
-        if profile.in_int8 not in (ruled, able):
+        profile = _measured(found, prepared)
+        if profile is not None and profile.in_int8 not in (ruled, able):
             yield _placed(rung, MEASURED, profile.slow)
     if able != ruled:
         yield _placed(rung, UNIFORM, {})
+
+
+def _measured(found: Survey, prepared: Prepared) -> Profile | None:
+    """The profile; None where kernels cannot be timed or their times not be kept."""
+    try:
+        return measured(found, prepared.progress)
+    except GossamerError as error:
+        prepared.progress.note(f"{MEASURED} on {found.asked.target} is not tried: {error}")
+        return None
 
 
 def _is_quick(found: Survey, prepared: Prepared, limits: Limits) -> bool:

@@ -18,7 +18,7 @@ from gossamer.graph.match import (
     sole_consumer,
     tail,
 )
-from gossamer.graph.refuse import Refusal, refusal, weight_axis
+from gossamer.graph.refuse import Refusal, read_by_bodies, refusal, weight_axis
 from gossamer.plan import Decision, Plan, Reason
 from gossamer.target import OpRule, TargetSpec
 
@@ -91,6 +91,7 @@ def place(model: ir.Model, target: TargetSpec, wish: Wish) -> Plan:
             f"{len(names)} names for {len(nodes)} nodes",
             "Run the step simplify first: it names them.",
         )
+    wish = replace(wish, exclude={**read_by_bodies(nodes, target), **wish.exclude})
     state = _State(target=target, wish=wish, order={n: i for i, n in enumerate(nodes)})
     rules = {op: rule for rule in target.rules for op in rule.ops}
     _claim_tails(nodes, rules, state)

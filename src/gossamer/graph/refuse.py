@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from gossamer.graph.match import activations, constant
 from gossamer.plan import Reason
-from gossamer.target import OpRule
+from gossamer.target import OpRule, TargetSpec
 
 Refusal = tuple[Reason, str]
 
@@ -64,6 +64,25 @@ def feeds_log(node: ir.Node) -> bool:
                 seen.update(fresh)
                 waiting += fresh
     return False
+
+
+def read_by_bodies(nodes: list[ir.Node], target: TargetSpec) -> dict[str, Refusal]:
+    """Nodes whose int8 values would reach an If, Loop or Scan through nodes that move numbers.
+
+    ONNX Runtime 1.31 moves the DequantizeLinear on to where the body reads, and ends the process.
+    """
+    found: dict[str, Refusal] = {}
+    for node in () if target.hoists else nodes:
+        if all(use.node.graph is node.graph for v in node.outputs for use in v.uses()):
+            continue
+        maker: ir.Node | None = node
+        while maker is not None and maker.op_type in target.transparent:
+            source = maker.inputs[0]
+            behind, maker = maker, source.producer() if source is not None else None
+            for each in (behind, maker):
+                if each is not None:
+                    found[each.name or ""] = (Reason.NO_RULE, "a body reads it, moved")
+    return found
 
 
 def _weightless(node: ir.Node) -> Refusal | None:

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 
 from gossamer.errors import PlanError
 from gossamer.graph.place import Wish, place
 from gossamer.plan import Reason
-from zoo.placed import OPENVINO, ORT, block, conv_relu_conv, decision, graph, residual
+from zoo.placed import (
+    OPENVINO,
+    ORT,
+    block,
+    conv_relu_conv,
+    decision,
+    graph,
+    quantized,
+    residual,
+    run,
+)
 
 WISH = Wish(cpu="vnni")
 
@@ -200,3 +212,22 @@ def test_a_shortcut_that_only_moves_what_a_conv_reads_is_read_in_int8() -> None:
     found = decision(place(model, OPENVINO, WISH), "add4")
     assert found.inputs == ("r",)
     assert set(found.through) == {"slice2", "pad3"}
+
+
+def test_what_a_body_reads_through_a_reshape_stays_in_float() -> None:
+    text = """<ir_version: 9, opset_import: ["": 18]>
+        g (float[1, 16, 8, 8] x, bool c) => (float[1, 16, 64] y)
+        <int64[3] s = {1, 16, 64}> {
+          a = Conv(x, w)  r = Reshape(a, s)
+          y = If (c) <then_branch = t () => (float[1, 16, 64] u) { u = Neg(r) },
+                      else_branch = e () => (float[1, 16, 64] v) { v = Sin(r) }> }"""
+    proto = onnx.parser.parse_model(text)
+    weight = np.random.default_rng(0).standard_normal((16, 16, 1, 1)).astype(np.float32)
+    proto.graph.initializer.append(ir.to_proto(ir.tensor(weight, name="w")))
+    model = ir.from_proto(proto)
+    for node in model.graph:
+        node.name = node.op_type
+    fed = {"x": np.ones((1, 16, 8, 8), np.float32), "c": np.array(True)}
+    written, plan = quantized(model, ORT, data=fed)
+    assert decision(plan, "Conv").reason is Reason.NO_RULE
+    assert run(ir.to_proto(written), fed)["y"].shape == (1, 16, 64)  # ended the process

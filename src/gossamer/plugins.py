@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import importlib.metadata
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Iterable
@@ -35,7 +37,7 @@ def names(family: str) -> tuple[str, ...]:
     """The public names of a family's members, sorted, with `-` for `_`."""
     package = importlib.import_module(_family(family)[0])
     stems = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")}
-    stems |= {e.name for e in importlib.metadata.entry_points(group=f"gossamer.{family}")}
+    stems |= {entry.name for entry in _entries(family, tuple(sys.path))}
     return tuple(sorted(stem.replace("_", "-") for stem in stems))
 
 
@@ -51,7 +53,7 @@ def load(family: str, name: str) -> Any:
     if public not in known:
         raise unknown(f"a name from the family {family}", name, known)
     stem = public.replace("-", "_")
-    for entry in importlib.metadata.entry_points(group=f"gossamer.{family}"):
+    for entry in _entries(family, tuple(sys.path)):
         if entry.name.replace("-", "_") == stem:
             return entry.load()
     package, base_path = _family(family)
@@ -127,6 +129,12 @@ def family_of(base: object) -> str | None:
         return None
     path = f"{base.__module__}:{base.__name__}"
     return next((name for name, (_, known) in FAMILIES.items() if known == path), None)
+
+
+@functools.cache
+def _entries(family: str, _: tuple[str, ...]) -> tuple[importlib.metadata.EntryPoint, ...]:
+    """Members from other packages; looked up once for a path, as every package is asked for them."""
+    return tuple(importlib.metadata.entry_points(group=f"gossamer.{family}"))
 
 
 def _family(family: str) -> tuple[str, str]:

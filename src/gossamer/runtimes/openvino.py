@@ -101,7 +101,7 @@ class _OpenVinoSession:
     """A Session over an openvino.CompiledModel."""
 
     def __init__(self, compiled: Any) -> None:
-        self.inputs = tuple(_tensor_type(i, i.get_any_name()) for i in compiled.inputs)
+        self.inputs = tuple(_tensor_type(i, _input_name(i)) for i in compiled.inputs)
         self.outputs = tuple(_tensor_type(o, _output_name(o)) for o in compiled.outputs)
         self._names = tuple(o.name for o in self.outputs)
         self._dtypes = {t.name: _numpy_type(t.dtype) for t in self.inputs}
@@ -175,6 +175,15 @@ def _bodies(node: Any) -> list[Any]:
     if kind in {"Loop", "TensorIterator"}:
         return [node.get_function()]
     return []
+
+
+def _input_name(port: Any) -> str:
+    """The ONNX name of an input: the one its Parameter node is called by, if the tensor has many.
+
+    It has many where nodes that OpenVINO leaves out, such as Identity, stood behind it.
+    """
+    name = str(port.get_node().get_friendly_name())
+    return name if name in port.get_names() else str(port.get_any_name())
 
 
 def _output_name(output: Any) -> str:

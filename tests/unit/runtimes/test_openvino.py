@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from gossamer.errors import MissingDependency
@@ -16,6 +17,7 @@ from gossamer.measure.environment import cpu_flags
 from gossamer.runtimes.openvino import OpenVino
 from zoo import runnable
 from zoo.network import RECORDER
+from zoo.placed import graph
 
 pytestmark = pytest.mark.openvino
 
@@ -88,6 +90,21 @@ def test_full_precision_is_float32_where_the_default_is_less(tmp_path: Path) -> 
 
     assert np.abs(full - exact).max() < 1e-4  # float32 rounds at 6e-8, bfloat16 at 4e-3
     assert np.abs(default - exact).max() > 1e-3
+
+
+def test_an_input_keeps_its_name_where_an_identity_stood_behind_it(tmp_path: Path) -> None:
+    model = graph(
+        "(float[1, 4] given) => (float[1, 4] a, float[1, 4] c)"
+        " { a = Identity(given)  b = Identity(given)  c = Relu(b) }"
+    )
+    ir.save(model, tmp_path / "model.onnx")
+
+    path = OpenVino().build(tmp_path / "model.onnx", tmp_path / "built")[0]
+    session = OpenVino().open(path, threads=1)
+
+    assert [t.name for t in session.inputs] == ["given"]
+    assert {t.name for t in session.outputs} == {"a", "c"}
+    assert session.run({"given": np.ones((1, 4), np.float32)})["c"].all()
 
 
 def test_weights_are_stored_as_float32(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from gossamer.graph.match import constant, keeps_values
 from gossamer.graph.sites import DEQUANTIZE, QUANTIZE, limits, numbers_of
 from gossamer.graph.weights import constant_input
 from gossamer.plan import Decision, Plan
-from gossamer.quant import QParams
+from gossamer.quant import QParams, QuantSpec
 
 KEY = "gossamer.adopted"
 BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
@@ -100,7 +100,8 @@ def kept(model: ir.Model, plan: Plan) -> dict[str, QParams]:
         is_asked = bool(own & group) or plan.activation.bits > 8
         if first is None or is_asked or group <= found.keys():
             continue
-        numbers = _stored(known[first], is_zero_free=bool(group & {*plan.symmetric}))
+        is_zero_free = bool(group & {*plan.symmetric})
+        numbers = _stored(known[first], plan.activation, is_zero_free=is_zero_free)
         if numbers is not None:
             found |= dict.fromkeys(names, numbers)
     for decision in plan.quantized:
@@ -244,13 +245,19 @@ def _are_equal(a: QParams, b: QParams) -> bool:
     )
 
 
-def _stored(numbers: QParams, *, is_zero_free: bool) -> QParams | None:
-    """The numbers of an activation as u8, or s8 with zero point 0; None where that loses some."""
+def _stored(numbers: QParams, spec: QuantSpec, *, is_zero_free: bool) -> QParams | None:
+    """The numbers of an activation as u8, or s8 with zero point 0; None where that loses some.
+
+    Args:
+        numbers: They.
+        spec: How the target stores activations; one that stores s8 takes zero point 0 alone.
+        is_zero_free: Whether the zero point must be 0, in either type.
+    """
     if numbers.zero_point.dtype not in BYTES:
         return None
     shift = MIDDLE if numbers.zero_point.dtype == np.int8 else 0
     zero = int(numbers.zero_point) + shift
-    if not is_zero_free or zero == 0:
+    if not spec.is_signed and (not is_zero_free or zero == 0):
         return replace(numbers, zero_point=np.array(zero, np.uint8))
     return replace(numbers, zero_point=np.array(0, np.int8)) if zero == MIDDLE else None
 

@@ -7,7 +7,7 @@ Each model is made for each target as float32 (nothing done to it), as float32 w
 the target wants, and as static int8 (min-max) for the CPU level `portable`. All of them take turns
 at batch 1, length 128. Real models are judged by score.py of the folder of real models; resnet50
 has random weights and no score. One JSON line for each model; it replaces the one before in
-results/torch_cpu.json. `--table` writes the table of docs/torch.md from that file.
+results/torch_cpu.json. `--table` writes the table of docs/targets.md from that file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from gossamer.task import DataRequest, Split, example
 from gossamer.tasks import choose
 
 HERE = Path(__file__).resolve().parent
-RESULTS, PAGE = HERE / "results" / "torch_cpu.json", HERE.parent / "docs" / "torch.md"
+RESULTS, PAGE = HERE / "results" / "torch_cpu.json", HERE.parent / "docs" / "targets.md"
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 REAL = HERE.parent.parent / "shared" / "real"
 MODELS = {

@@ -325,3 +325,17 @@ def test_a_row_of_algorithms_replaces_what_was_measured_of_the_same(
 
     kept = json.loads((tmp_path / "algorithms.json").read_text())
     assert [(r["bits"], r["sqnr_db"]) for r in kept] == [(4, 1.0), (8, 2.0)]
+
+
+def test_the_table_of_torch_is_that_of_the_results(load: Load, repository: Path) -> None:
+    module = load("benchmarks.torch_cpu")
+    rows = json.loads((repository / "benchmarks" / "results" / "torch_cpu.json").read_text())
+    page = (repository / "docs" / "targets.md").read_text(encoding="utf-8")
+
+    body = page.split(module.BEGIN)[1].split(module.END)[0]
+
+    assert {row["model"] for row in rows} <= set(module.MODELS)
+    assert body == f"\n{module.render(rows)}", "run: python -m benchmarks.torch_cpu --table"
+    for row in rows:  # why it is no default: should this fail, `is_default` of the runtime goes
+        fastest = {key: e["fastest_block_ms"] for key, e in row["entries"].items()}
+        assert fastest["torch-cpu int8"] > fastest["ort-cpu int8"]

@@ -173,6 +173,8 @@ def _bound(node: Node, known: Mapping[str, Tensor]) -> Call:
         return _branch(node, known)
     if node.op == "Loop":
         return _loop(node, known)
+    if node.op != "Split" and any(node.outputs[1:]):
+        raise node.refused("with more than one output")
     kernel = _torch_math.PLAIN.get(node.op)
     if kernel is None:
         if node.op not in BINDINGS:

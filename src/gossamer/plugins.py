@@ -133,7 +133,7 @@ def family_of(base: object) -> str | None:
 
 @functools.cache
 def _entries(family: str, _: tuple[str, ...]) -> tuple[importlib.metadata.EntryPoint, ...]:
-    """Members from other packages; looked up once for a path, as every package is asked for them."""
+    """Members from other packages, which are all asked for them once for each search path."""
     return tuple(importlib.metadata.entry_points(group=f"gossamer.{family}"))
 
 

@@ -59,7 +59,6 @@ def take_out(model: ir.Model) -> ir.Model:
     A pair that cuts off negative numbers leaves a Relu, unless they cannot come: quantizers let it
     stand for one. Q and DQ that are no pair, of computed numbers or in blocks, stay.
     """
-    forget(model)  # what a file says there is not ours
     found = _Found(graph=model.graph)
     for node in list(model.graph):
         if node.op_type == DEQUANTIZE:
@@ -300,7 +299,10 @@ def _plain(numbers: QParams) -> dict[str, object]:
 
 def _read(model: ir.Model) -> dict[str, QParams]:
     text = model.metadata_props.get(KEY)
-    return dict(_parsed(json.loads(text))) if text else {}
+    try:
+        return dict(_parsed(json.loads(text))) if text else {}
+    except (ValueError, KeyError, TypeError, AttributeError):  # a file's own, not ours
+        return {}
 
 
 def _parsed(plain: dict[str, dict[str, object]]) -> Iterator[tuple[str, QParams]]:

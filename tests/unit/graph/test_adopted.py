@@ -16,6 +16,7 @@ from gossamer import plugins
 from gossamer.graph import adopted
 from gossamer.graph.passes.simplify import simplify
 from gossamer.graph.steps.quantize_static import QuantizeStatic
+from gossamer.graph.steps.simplify import Simplify
 from gossamer.plan import Plan
 from gossamer.quant import QParams
 from gossamer.statistics import Statistics
@@ -275,5 +276,8 @@ def test_numbers_whose_weight_has_changed_are_not_kept() -> None:
 def test_what_a_file_says_of_itself_is_not_believed() -> None:
     model = conv_relu_conv()
     model.metadata_props[adopted.KEY] = '{"x": {"scale": "none"}}'
+    context = GraphContext(target=ORT, cpu=WIDE, calibration=given(None), record=lambda _: None)
 
-    assert adopted.KEY not in simplify(model).metadata_props
+    _, plan = written(model)
+    assert "adopted" not in "".join(d.detail for d in plan.decisions)
+    assert adopted.KEY not in Simplify().apply(model, context).metadata_props

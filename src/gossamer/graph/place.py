@@ -32,13 +32,11 @@ class Wish:
     Attributes:
         cpu: Weakest CPU level on which the result must be right.
         exclude: Why sites stay in float, by name.
-        granularity: Wish for weights; the target may know only one.
         is_uniform: Whether every operator that has an int8 kernel gets it, if it pays or not.
     """
 
     cpu: str = "portable"
     exclude: Mapping[str, Refusal] = field(default_factory=dict)
-    granularity: str = "per-channel"
     is_uniform: bool = False
 
 

@@ -64,6 +64,8 @@ def _write(model: ir.Model, path: Path, folder: Path) -> Description:
         _opened.save(_lift.convert(model, opset, path), folder, external=external)
     else:
         shutil.copyfile(path, written)
+    for file in (path, written):
+        _lift.check_survives(file, path)
     moved = f"{held}, moved to {opset}" if held not in (None, opset) else f"{opset}"
     if held not in (None, opset):
         moved += f" ({_lift.agreement(path, written, opset)})"

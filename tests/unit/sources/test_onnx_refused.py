@@ -315,3 +315,17 @@ def test_weights_shorter_than_their_shape_are_refused(write, opened) -> None:
     onnx.save(proto, path)
     with pytest.raises(SourceError, match=r"readable data for the weight 'w'.*damaged"):
         opened(path)
+
+
+@pytest.mark.parametrize("opset", [16, 18])
+def test_a_graph_that_ends_onnx_runtime_ends_no_more(write, opened, opset) -> None:
+    path = write(
+        """g (float[1, 16, 8, 8] x, bool c) => (float[1, 16, 64] y)
+        <int64[3] s = {1, 16, 64}, float size = {0.05}, uint8 z = {128}> {
+          q = QuantizeLinear(x, size, z)  a = DequantizeLinear(q, size, z)  r = Reshape(a, s)
+          y = If (c) <then_branch = t () => (float[1, 16, 64] u) { u = Neg(r) },
+                      else_branch = e () => (float[1, 16, 64] v) { v = Sin(r) }> }""",
+        opset=opset,
+    )
+    with pytest.raises(SourceError, match=r"ends its process with signal 6.*Take Q/DQ out"):
+        opened(path)

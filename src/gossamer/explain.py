@@ -78,15 +78,10 @@ def explain(
             yield from _plan(found)
 
 
-def members(family: str) -> Iterator[str]:
-    """The public names of a family's members, each with what is unproven of it.
-
-    Raises:
-        RecipeError: There is no such family.
-    """
-    for name in plugins.names(family):
-        doubt = plugins.load(family, name).unproven if family == "targets" else ""
-        yield f"{name}  ({doubt})" if doubt else name
+def doubts() -> dict[str, str]:
+    """What is unproven of targets, by their names; those of which all is proven are left out."""
+    found = {name: plugins.load("targets", name).unproven for name in plugins.names("targets")}
+    return {name: doubt for name, doubt in found.items() if doubt}
 
 
 def inspect(model: str | Path) -> Iterator[str]:

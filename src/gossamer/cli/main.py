@@ -288,13 +288,15 @@ def inspect(model: str) -> int:
 def list_(family: str | None) -> int:
     """List plug-in families, or the members of one."""
     from gossamer import plugins
-    from gossamer.explain import members
+    from gossamer.explain import doubts
 
     for name in [family] if family else sorted(plugins.FAMILIES):
         if not family:
             click.echo(f"{name}:")
-        for member in members(name):
+        for member in plugins.names(name):
             click.echo(member if family else f"  {member}")
+    for target, doubt in doubts().items() if family in (None, "targets") else ():
+        click.echo(f"{target}: {doubt}", err=True)
     return 0
 
 

@@ -182,6 +182,12 @@ def test_entropy_cuts_the_longer_side_first() -> None:
     assert high < 20
 
 
+def test_entropy_does_not_clip_a_few_elements() -> None:
+    few = observed([np.array([-0.2, 0.1, 0.15, 0.7, -0.4, 0.9], np.float32)])
+
+    assert Entropy().range(few, symmetric=False) == (few.low, few.high)
+
+
 def test_entropy_with_fewer_levels_clips_more() -> None:
     statistics = observed([heavy_tailed()])
 

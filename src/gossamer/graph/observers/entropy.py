@@ -35,8 +35,8 @@ class Entropy(RangeRule):
        the least divergence, where there is one, else the middle of those that are as good.
 
     One-sided and two-sided values are treated alike: the range is what the threshold leaves of
-    the extremes. After Migacz 2017, "8-bit Inference with TensorRT" (GTC); for long
-    tails.
+    the extremes. Fewer elements than levels have no distribution and keep theirs. After Migacz
+    2017, "8-bit Inference with TensorRT" (GTC); for long tails.
 
     Attributes:
         levels: Levels of |x|.
@@ -57,7 +57,7 @@ class Entropy(RangeRule):
         """(low, high) with low <= 0 <= high, never wider than the observed extremes and 0."""
         edges, mass = cumulated_magnitudes(statistics, BINS)
         shares = _smoothed(np.diff(mass))
-        if not shares.any():
+        if not shares.any() or statistics.counts.sum() < self.levels:
             return within(statistics, statistics.low, statistics.high)
         candidates = np.arange(self.levels, BINS + 1, STEP)
         loss = divergence(shares, candidates, self.levels)

@@ -32,6 +32,8 @@ FAMILIES = {
     "formats": ("gossamer.report.formats", "gossamer.result:ReportFormat"),
 }
 
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
 
 def names(family: str) -> tuple[str, ...]:
     """The public names of a family's members, sorted, with `-` for `_`."""
@@ -189,7 +191,7 @@ def _convert(hint: Any, raw: object, where: str) -> object:
         return float(raw)
     is_kind = not isinstance(hint, type) or isinstance(raw, hint)
     if not is_kind or (hint is int and isinstance(raw, bool)):
-        raise RecipeError(f"{hint.__name__} for {where}", repr(raw))
+        raise RecipeError(f"{KINDS.get(hint, hint.__name__)} for {where}", repr(raw))
     return raw
 
 

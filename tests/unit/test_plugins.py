@@ -137,9 +137,9 @@ def test_a_choice_takes_either_dash() -> None:
     ("fields", "message"),
     [
         ({"radios": 1}, r"needed a field of round-one; received 'radios'. Did you mean radius\?"),
-        ({"radius": "big"}, r"needed float for round-one.radius; received 'big'"),
-        ({"radius": 1, "corners": True}, r"needed int for round-one.corners; received True"),
-        ({"radius": 1, "corners": 1.5}, r"needed int for round-one.corners; received 1.5"),
+        ({"radius": "big"}, r"needed a number for round-one.radius; received 'big'"),
+        ({"radius": 1, "corners": True}, r"a whole number for round-one.corners; received True"),
+        ({"radius": 1, "corners": 1.5}, r"a whole number for round-one.corners; received 1.5"),
         ({"radius": 1, "sizes": 3}, r"needed a list for round-one.sizes; received 3"),
         ({"radius": 1, "fill": "none"}, r"a value of round-one.fill; .*: solid, half-open"),
         ({}, r"needed all fields of round-one; received {}.*radius"),

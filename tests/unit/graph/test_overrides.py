@@ -240,7 +240,7 @@ def test_recipes_carry_overrides_both_ways() -> None:
         ({"nodes": ["Conv"], "weight-bits": 9}, r"received s8 with 9 bits"),
         ({"nodes": ["Conv"], "activation-bits": 12}, r"activation.bits.*There are: 8, 16"),
         ({"nodes": "Conv", "weight-bits": 7}, r"a list for .*nodes; received 'Conv'"),
-        ({"nodes": [3], "weight-bits": 7}, r"str for .*nodes\[0\]; received 3"),
+        ({"nodes": [3], "weight-bits": 7}, r"text for .*nodes\[0\]; received 3"),
         ({"nodes": ["Conv"], "weight-bit": 7}, r"Did you mean weight-bits"),
         ({"nodes": ["Conv"], "ranges": "mes"}, r"Did you mean mse"),
         ("Conv", r"a mapping for quantize-static.overrides\[0\]; .*nodes, ranges"),

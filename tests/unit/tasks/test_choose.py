@@ -57,7 +57,7 @@ def test_options_may_be_text_numbers_or_lists() -> None:
     [
         ("fidelty", {}, "Did you mean fidelity"),
         ("image-classification", {"sise": 3}, "Did you mean size"),
-        ("image-classification", {"size": "big"}, "int for image-classification.size"),
+        ("image-classification", {"size": "big"}, "a whole number for image-classification.size"),
         ("image-classification", {"channel_order": "xyz"}, "rgb, bgr"),
         ("text-classification", {"metric": "f2"}, "Did you mean f1"),
         ("fidelity", {"columns": "text=0"}, "a field of fidelity"),

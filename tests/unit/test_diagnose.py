@@ -65,7 +65,7 @@ def test_the_broken_site_is_named_first_and_the_cure_restores_the_score(
     assert worst.without_score == pytest.approx(found.float_score, abs=0.02)
     assert found.outcome == "cured"
     assert found.cure is not None
-    assert found.cure.score == pytest.approx(found.float_score, abs=0.015)
+    assert found.cure.score > found.float_score - 0.01 - 1e-9
     assert found.report["cured"] > found.report["given"]
     again = gossamer.rerun(tmp_path / "out" / "recipe.yaml", tmp_path / "again")
     assert again.sha256() == found.cure.files

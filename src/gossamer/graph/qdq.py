@@ -53,42 +53,45 @@ def write(
     Raises:
         PlanError: A value or node of the plan is not in the graph.
     """
-    graph, smoothing, rounding = model.graph, factors or {}, rounder or Rounder()
-    nodes = {node.name: node for node in graph}
+    graph, smoothing = model.graph, factors or {}
     values = _values(graph)
     _fold(graph, plan, values, smoothing)
-    made = {v for d in plan.quantized for v in d.outputs}
-    readers = {
-        (member, value)
-        for d in plan.quantized
-        for member in (d.site, *d.fused, *d.through)
-        for value in d.inputs
-    }
+    nodes = {node.name: node for node in graph}
     for decision in plan.quantized:
         if decision.site not in nodes:
             raise _foreign(f"a node named {decision.site!r}", "a graph without it")
         if decision.weight is not None:
             source = decision.inputs[0] if decision.inputs else ""
-            mean = (means or {}).get(decision.data or "")
-            spec = plan.weight_of(decision.weight)
             data = Data(
                 numbers=params.get(source),
                 factors=smoothing.get(source),
-                mean=mean,
+                mean=(means or {}).get(decision.data or ""),
                 weight=params.get(decision.weight),
             )
-            write_weight(graph, nodes[decision.site], decision, spec, data, rounding)
+            spec = plan.weight_of(decision.weight)
+            write_weight(graph, nodes[decision.site], decision, spec, data, rounder or Rounder())
         for name in decision.apart:
             nodes[name].op_type = "Sum"
     for name in plan.values:
         if name not in values or name not in params:
             raise _foreign(f"a value {name!r} with a range", "none of that name")
         factor = None if name in plan.rescaled else smoothing.get(name)
-        pair = _Pair.of(graph, values[name], params[name], factor)
-        pair.write(everybody=name in made, readers={node for node, v in readers if v == name})
+        _write_pair(plan, _Pair.of(graph, values[name], params[name], factor))
     graph.sort()
     passes.NameFixPass()(model)
     return model
+
+
+def _write_pair(plan: Plan, pair: _Pair) -> None:
+    """Q and DQ of one value for those who read it in int8, or for all if a site makes it so."""
+    name = pair.value.name
+    readers = {
+        member
+        for d in plan.quantized
+        if name in d.inputs
+        for member in (d.site, *d.fused, *d.through)
+    }
+    pair.write(everybody=any(name in d.outputs for d in plan.quantized), readers=readers)
 
 
 def _fold(

@@ -21,8 +21,7 @@ class OpRule:
 
     Attributes:
         ops: Canonical operator types.
-        weight: How the constant operand is stored; None for operators without weights, which
-            then only read int8.
+        has_weight: Whether one operand is a constant that is stored; the others only read int8.
         output: Whether the int8 kernel needs a Q behind it ("required"), must write float
             ("float"), or can do both ("either").
         tails: Operators that the kernel absorbs behind itself, one text per chain, longest first:
@@ -48,7 +47,7 @@ class OpRule:
     """
 
     ops: tuple[str, ...]
-    weight: QuantSpec | None = None
+    has_weight: bool = False
     output: Output = "required"
     tails: tuple[str, ...] = ()
     weight_operand: int = 1

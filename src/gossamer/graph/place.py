@@ -129,7 +129,7 @@ def _find_readers(nodes: list[ir.Node], rules: dict[str, OpRule], state: _State)
     """Note the values that nodes with weights will read in int8, through what keeps values."""
     for node in nodes:
         rule = rules.get(node.op_type)
-        if rule is None or rule.weight is None or _why_float(node, rule, state) is not None:
+        if rule is None or not rule.has_weight or _why_float(node, rule, state) is not None:
             continue
         value = node.inputs[0]
         if value is not None:
@@ -148,7 +148,7 @@ def _place_ruled(node: ir.Node, rule: OpRule, state: _State) -> None:
         state.refuse(node, *refused)
         return
     behind = _own_tail(node, rule, state)
-    weight = node.inputs[rule.weight_operand] if rule.weight is not None else None
+    weight = node.inputs[rule.weight_operand] if rule.has_weight else None
     operand, operands = node.inputs[0], _read_in_int8(node, rule, state)
     if not operands:
         state.refuse(node, Reason.NOT_INT8_NEIGHBOUR, f"no int8 {rule.beside[0]} beside int8")
@@ -199,7 +199,7 @@ def _read_in_int8(node: ir.Node, rule: OpRule, state: _State) -> tuple[ir.Value,
     a Q would cost a kernel and bits (the stem of ConvNeXt), but for targets that need it to join
     the two nodes at all.
     """
-    operands = activations(node) if rule.weight is None else activations(node)[:1]
+    operands = activations(node) if not rule.has_weight else activations(node)[:1]
     if not rule.beside:
         return operands
     straight = [v for v in operands if _is_made_by(v, rule.beside, state)]

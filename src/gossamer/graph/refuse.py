@@ -20,7 +20,7 @@ LOG_CHAIN = frozenset(
 
 def refusal(node: ir.Node, rule: OpRule, *, any_size: bool = False) -> Refusal | None:
     """Why `rule` does not cover `node`, at `any_size` even where that does not pay; else None."""
-    if rule.weight is None:
+    if not rule.has_weight:
         return _weightless(node)
     tensor = constant(node.inputs[rule.weight_operand])
     if tensor is None:

@@ -5,10 +5,7 @@ Measured with openvino 2026.4.1 on one Zen 4 core (avx512_vnni, avx512_bf16), 20
 
 from __future__ import annotations
 
-from gossamer.quant import QuantSpec
 from gossamer.target import OpRule, TargetSpec
-
-WEIGHT = QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)
 
 OPENVINO_CPU = TargetSpec(
     name="openvino-cpu",
@@ -17,7 +14,7 @@ OPENVINO_CPU = TargetSpec(
     rules=(
         OpRule(
             ops=("Conv",),
-            weight=WEIGHT,
+            has_weight=True,
             output="float",
             int_bias=False,
             depthwise_after=("Relu", "Clip"),
@@ -25,7 +22,7 @@ OPENVINO_CPU = TargetSpec(
         ),
         OpRule(
             ops=("ConvTranspose",),
-            weight=WEIGHT,
+            has_weight=True,
             output="float",
             int_bias=False,
             zero_free=True,
@@ -33,7 +30,7 @@ OPENVINO_CPU = TargetSpec(
         ),
         OpRule(
             ops=("MatMul", "Gemm"),
-            weight=WEIGHT,
+            has_weight=True,
             output="float",
             int_bias=False,
             zero_free=True,
@@ -62,7 +59,7 @@ OPENVINO_CPU = TargetSpec(
     smooths=True,
     weight_only=OpRule(
         ops=("MatMul", "Gemm"),
-        weight=WEIGHT,
+        has_weight=True,
         output="float",
         evidence="FullyConnected with u4 or u8 weights",
     ),

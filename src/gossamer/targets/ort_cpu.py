@@ -6,10 +6,7 @@ operator types in the optimized graph.
 
 from __future__ import annotations
 
-from gossamer.quant import QuantSpec
 from gossamer.target import OpRule, TargetSpec
-
-WEIGHT = QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)
 
 ORT_CPU = TargetSpec(
     name="ort-cpu",
@@ -17,7 +14,7 @@ ORT_CPU = TargetSpec(
     rules=(
         OpRule(
             ops=("Conv",),
-            weight=WEIGHT,
+            has_weight=True,
             output="required",
             tails=("Relu", "Clip"),
             min_outputs=16,
@@ -26,13 +23,13 @@ ORT_CPU = TargetSpec(
         ),
         OpRule(
             ops=("MatMul",),
-            weight=WEIGHT,
+            has_weight=True,
             output="float",
             min_weights=10_000,
             keeps_apart=True,
             evidence="MatMulIntegerToFloat; joined with its bias it is a float Gemm (kwt1: 1.5×)",
         ),
-        OpRule(ops=("Gemm",), weight=WEIGHT, output="float", evidence="QGemm"),
+        OpRule(ops=("Gemm",), has_weight=True, output="float", evidence="QGemm"),
     ),
     follows=(
         *("Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu"),
@@ -47,7 +44,7 @@ ORT_CPU = TargetSpec(
     dynamic=("MatMul",),
     weight_only=OpRule(
         ops=("MatMul", "Gemm"),
-        weight=WEIGHT,
+        has_weight=True,
         output="float",
         evidence="MatMulNBits; DequantizeLinear is as fast, but 2 to 4 times slower to load",
     ),

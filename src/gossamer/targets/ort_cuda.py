@@ -6,7 +6,7 @@ Nothing of it was measured: no GPU was there.
 
 from __future__ import annotations
 
-from gossamer.quant import Accumulator, QuantSpec
+from gossamer.quant import Accumulator
 from gossamer.target import OpRule, TargetSpec
 
 LEVELS = ("portable", "avx2", "avx512", "neon", "dotprod", "vnni", "amx")
@@ -20,7 +20,7 @@ ORT_CUDA = TargetSpec(
     unproven="from ONNX Runtime's documentation; not measured on a GPU by gossamer's authors",
     weight_only=OpRule(
         ops=("MatMul", "Gemm"),
-        weight=QuantSpec(dtype="s8", granularity="per-channel", symmetric=True),
+        has_weight=True,
         output="float",
         evidence="contrib_ops/cuda/quantization: MatMulNBits of 4 and 8 bits, also for float32",
     ),

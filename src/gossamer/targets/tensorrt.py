@@ -10,7 +10,6 @@ from __future__ import annotations
 from gossamer.quant import Accumulator, QuantSpec
 from gossamer.target import OpRule, TargetSpec
 
-WEIGHT = QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)
 LEVELS = ("portable", "avx2", "avx512", "neon", "dotprod", "vnni", "amx")
 ANY_CPU: Accumulator = "s32"  # the GPU adds the products
 PLACEMENT = "NVIDIA's Q/DQ Layer-Placement Recommendations"
@@ -24,7 +23,7 @@ TENSORRT = TargetSpec(
     rules=(
         OpRule(
             ops=("Conv", "ConvTranspose"),
-            weight=WEIGHT,
+            has_weight=True,
             output="float",
             int_bias=False,
             min_inputs=16,
@@ -34,7 +33,7 @@ TENSORRT = TargetSpec(
         ),
         OpRule(
             ops=("MatMul", "Gemm"),
-            weight=WEIGHT,
+            has_weight=True,
             output="float",
             int_bias=False,
             min_reduction=16,
@@ -53,7 +52,6 @@ TENSORRT = TargetSpec(
     transparent=("MaxPool",),
     hoists=True,
     activation=QuantSpec(dtype="s8", symmetric=True),
-    weight=WEIGHT,
     transforms=("plain-attention",),
     cpus=tuple((level, ANY_CPU) for level in LEVELS),
     evidence=(

@@ -5,10 +5,7 @@ Measured with torch 2.13.0 on one AMD EPYC core that shows no AVX-512, 2026-11-2
 
 from __future__ import annotations
 
-from gossamer.quant import QuantSpec
 from gossamer.target import OpRule, TargetSpec
-
-WEIGHT = QuantSpec(dtype="s8", granularity="per-channel", symmetric=True)
 
 TORCH_CPU = TargetSpec(
     name="torch-cpu",
@@ -17,14 +14,14 @@ TORCH_CPU = TargetSpec(
     rules=(
         OpRule(
             ops=("Conv",),
-            weight=WEIGHT,
+            has_weight=True,
             output="float",
             int_bias=False,
             evidence="onednn::qconv_pointwise, with the Relu and the Q behind it inside",
         ),
         OpRule(
             ops=("MatMul", "Gemm"),
-            weight=WEIGHT,
+            has_weight=True,
             output="float",
             int_bias=False,
             min_weights=10_000,

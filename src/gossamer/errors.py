@@ -65,6 +65,10 @@ class ExportError(GossamerError):
     """A module could not be exported, or the exported graph disagrees with it."""
 
 
+class TrainingError(GossamerError):
+    """A technique cannot join this training, or the training went wrong."""
+
+
 class PlanError(GossamerError):
     """A placement cannot be carried out on this graph."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
     from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from gossamer.plan import Plan
     from gossamer.progress import Progress
@@ -71,6 +72,37 @@ class GraphStep(ABC):
     @abstractmethod
     def apply(self, model: ir.Model, context: GraphContext) -> ir.Model:
         """The model after this step; the given one may be used up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleContext:
+    """What a module step may use besides the model.
+
+    Attributes:
+        batches: Gives batches of training data by the names of `forward`'s parameters, labels
+            among them, in an order drawn by a seed; None where there is no training data.
+        batch_loss: The task's loss of a module on one batch.
+        teacher: Gives the module as the source gave it, in eval mode, to be read only.
+        seed: Of everything random.
+        folder: For checkpoints of long work, kept when it is killed.
+        progress: Is told of long work.
+    """
+
+    batches: Callable[[int], Iterator[Mapping[str, Tensor]]] | None
+    batch_loss: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
+    teacher: Callable[[], nn.Module]
+    seed: int
+    folder: Path
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModuleStep(ABC):
+    """One technique on a torch module, with its options."""
+
+    @abstractmethod
+    def apply(self, model: nn.Module, context: ModuleContext) -> nn.Module:
+        """The module after this step, in eval mode; the given one may be used up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

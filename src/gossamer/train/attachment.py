@@ -1,0 +1,109 @@
+"""Techniques that join somebody else's training loop, and leave it cleanly.
+
+A technique is a frozen value; `attach` puts it to work on a model and its optimizer through torch's
+own hooks. Its state lies in buffers and parameters of the model, so the loop's own
+`model.state_dict()` holds it: attach to a new model and load the state dict to go on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+from gossamer.errors import TrainingError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+    from torch.utils.hooks import RemovableHandle
+
+Batch = Mapping[str, "Tensor"]  # what `forward` takes, by name
+
+
+class Known(TypedDict, total=False):
+    """What a loop can tell a technique; each technique says which of it it needs.
+
+    Attributes:
+        steps: Optimizer steps of the whole training.
+        teacher: The model to learn from; it is only read.
+        batches: Gives batches of training data, again from the beginning at every call.
+        batch_loss: The loss of a model on one batch, for techniques that need gradients before
+            the first step.
+    """
+
+    steps: int
+    teacher: nn.Module
+    batches: Callable[[], Iterable[Batch]]
+    batch_loss: Callable[[nn.Module, Batch], Tensor]
+
+
+class Attachment:
+    """A technique at work on a model. As a context manager it detaches at the end.
+
+    Attributes:
+        model: The model that it works on.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._hooks: list[RemovableHandle] = []
+
+    def loss(self, loss: Tensor) -> Tensor:
+        """What to minimise, given the task's loss on the outputs of the last forward pass."""
+        return loss
+
+    def detach(self) -> None:
+        """Leave the model as an ordinary module that computes the same; twice does nothing more."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.detach()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Technique(ABC):
+    """One technique with its options, to be attached to any number of trainings."""
+
+    @abstractmethod
+    def attach(
+        self, model: nn.Module, optimizer: Optimizer | None = None, **known: Unpack[Known]
+    ) -> Attachment:
+        """Put it to work on `model`.
+
+        Args:
+            model: The module to train, before any wrapper for several processes.
+            optimizer: What trains it; own parameters of a technique become a group of it.
+            known: What the loop can tell; a technique ignores what it does not need.
+
+        Raises:
+            TrainingError: Something that it needs was not given, or the model does not fit.
+        """
+
+
+def needed(technique: Technique, known: Known, name: str) -> Any:
+    """What the loop told under `name`.
+
+    Raises:
+        TrainingError: It told nothing of that name.
+    """
+    if name not in known:
+        raise TrainingError(
+            f"{name}= for {type(technique).__name__}.attach",
+            "none" if not known else f"only {', '.join(sorted(known))}",
+            f"Give it: attach(model, optimizer, {name}=...).",
+        )
+    return known[name]  # type: ignore[literal-required]

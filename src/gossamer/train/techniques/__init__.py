@@ -1,0 +1,1 @@
+"""One file is one technique that attaches to a training loop."""

@@ -188,7 +188,8 @@ def write(module: nn.Module, folder: Path, train: Digits, test: Digits) -> None:
     import onnx_ir as ir
     import torch
 
-    from gossamer.export.to_graph import ModuleExample, check_graph, to_graph
+    from gossamer.export.to_graph import check_graph, to_graph
+    from gossamer.source import ModuleExample
 
     example = ModuleExample(inputs={INPUT: torch.from_numpy(train.images[:2])})
     ir.save(to_graph(module, example), folder / MODEL)

@@ -26,6 +26,7 @@ FAMILIES = {
     "tasks": ("gossamer.tasks", "gossamer.task:Task"),
     "targets": ("gossamer.targets", "gossamer.target:TargetSpec"),
     "runtimes": ("gossamer.runtimes", "gossamer.runtime:Runtime"),
+    "module-steps": ("gossamer.train.steps", "gossamer.step:ModuleStep"),
     "techniques": ("gossamer.train.techniques", "gossamer.train.attachment:Technique"),
     "steps": ("gossamer.graph.steps", "gossamer.step:GraphStep"),
     "roundings": ("gossamer.graph.roundings", "gossamer.step:Rounding"),

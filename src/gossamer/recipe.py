@@ -10,13 +10,14 @@ from typing import Any
 from gossamer import plugins
 from gossamer.errors import RecipeError
 from gossamer.runtime import Precision
-from gossamer.step import GraphStep
+from gossamer.step import GraphStep, ModuleStep
 
 KEYS: dict[str, type] = {
     "target": str,
     "cpu": str,
     "precision": str,
     "seed": int,
+    "module-steps": list,
     "graph-steps": list,
 }
 PRECISIONS = ("default", "f32")
@@ -29,6 +30,7 @@ class Recipe:
     Attributes:
         target: Public name of the target.
         cpu: Weakest CPU level on which the result must be right.
+        module_steps: Applied in order to the torch module, before it is exported.
         graph_steps: Applied in order to the float graph. Empty means the float baseline.
         precision: Lowest float type the runtime may use on its own: `f32` or `default`.
         seed: Seed of everything random.
@@ -36,17 +38,20 @@ class Recipe:
 
     target: str
     cpu: str = "portable"
+    module_steps: tuple[ModuleStep, ...] = ()
     graph_steps: tuple[GraphStep, ...] = ()
     precision: Precision = "default"
     seed: int = 0
 
     def dump(self) -> dict[str, Any]:
         """The recipe as plain data, every default written out."""
+        module_steps = [plugins.dump(step) for step in self.module_steps]
         return {
             "target": self.target,
             "cpu": self.cpu,
             "precision": self.precision,
             "seed": self.seed,
+            **({"module-steps": module_steps} if module_steps else {}),
             "graph-steps": [plugins.dump(step) for step in self.graph_steps],
         }
 
@@ -79,5 +84,8 @@ class Recipe:
             cpu=plain.get("cpu", "portable"),
             precision=precision,
             seed=plain.get("seed", 0),
+            module_steps=tuple(
+                plugins.parse("module-steps", s) for s in plain.get("module-steps", ())
+            ),
             graph_steps=tuple(plugins.parse("steps", s) for s in plain.get("graph-steps", ())),
         )

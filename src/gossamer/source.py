@@ -6,8 +6,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gossamer.errors import SourceError
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from torch import Tensor, nn
 
 Dimension = int | str | None
 
@@ -51,6 +56,37 @@ class FloatModel:
     description: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModuleExample:
+    """What a module is called with while it is exported.
+
+    Attributes:
+        inputs: Tensors by the parameter names of `forward`, in its order. Axis 0 is the batch and
+            at least 2 long: torch takes an axis of length 1 for a constant.
+        sequence: Names of the inputs whose axis 1 is the sequence.
+        longest: The longest sequence that the module can take.
+    """
+
+    inputs: Mapping[str, Tensor]
+    sequence: tuple[str, ...] = ()
+    longest: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainableModel:
+    """An opened source as a torch module, for what is done before the export.
+
+    Attributes:
+        module: In eval mode, float32; the caller's own.
+        example: What to export it with.
+        digest: That of the `FloatModel` that the source opens to.
+    """
+
+    module: nn.Module
+    example: ModuleExample
+    digest: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source(ABC):
     """One input format. `matches` decides from the user's text alone, without opening anything.
@@ -76,3 +112,16 @@ class Source(ABC):
             ExportError: The exported graph and the module give different numbers.
             MissingDependency: The format needs an extra.
         """
+
+    def trainable(self) -> TrainableModel:
+        """The model as a torch module.
+
+        Raises:
+            SourceError: The format holds no torch module, or as `open` does.
+            MissingDependency: The format needs an extra.
+        """
+        raise SourceError(
+            "a model that torch can train: a Hugging Face folder or package.module:factory",
+            self.text,
+            "Steps on the module need it as it was before its export.",
+        )

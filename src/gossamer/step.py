@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from gossamer.errors import RecipeError
 from gossamer.progress import Silent
@@ -74,22 +74,37 @@ class GraphStep(ABC):
         """The model after this step; the given one may be used up."""
 
 
+class TrainingSet(Protocol):
+    """Labelled samples to train with."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def batches(self, size: int, seed: int, start: int = 0) -> Iterator[Mapping[str, Tensor]]:
+        """Every sample once, in an order drawn by `seed`, but for a remainder smaller than `size`.
+
+        A batch names its tensors by the parameters of `forward`; `labels` are among them.
+
+        Args:
+            size: Samples of a batch.
+            seed: Draws the order.
+            start: So many batches are left out at the beginning.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModuleContext:
     """What a module step may use besides the model.
 
     Attributes:
-        batches: Gives batches of training data by the names of `forward`'s parameters, labels
-            among them, in an order drawn by a seed; None where there is no training data.
-        batch_loss: The task's loss of a module on one batch.
+        training: Samples to train with; None where there are none.
         teacher: Gives the module as the source gave it, in eval mode, to be read only.
         seed: Of everything random.
-        folder: For checkpoints of long work, kept when it is killed.
+        folder: For this step's checkpoints and its result, kept when the work is killed.
         progress: Is told of long work.
     """
 
-    batches: Callable[[int], Iterator[Mapping[str, Tensor]]] | None
-    batch_loss: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
+    training: TrainingSet | None
     teacher: Callable[[], nn.Module]
     seed: int
     folder: Path

@@ -7,7 +7,6 @@ import io
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gossamer.errors import ExportError
@@ -21,26 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gossamer.runtime import Feed
+    from gossamer.source import ModuleExample
 
 OPSET = 18
 BATCH = "batch"
 SEQUENCE = "sequence"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ModuleExample:
-    """What a module is called with while it is exported.
-
-    Attributes:
-        inputs: Tensors by the parameter names of `forward`, in its order. Axis 0 is the batch and
-            at least 2 long: torch takes an axis of length 1 for a constant.
-        sequence: Names of the inputs whose axis 1 is the sequence.
-        longest: The longest sequence that the module can take.
-    """
-
-    inputs: Mapping[str, Tensor]
-    sequence: tuple[str, ...] = ()
-    longest: int | None = None
 
 
 def to_graph(module: nn.Module, example: ModuleExample) -> ir.Model:

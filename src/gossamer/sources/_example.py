@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gossamer.errors import SourceError
-from gossamer.export.to_graph import ModuleExample
+from gossamer.source import ModuleExample
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

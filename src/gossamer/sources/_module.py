@@ -13,8 +13,25 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from gossamer.export.to_graph import ModuleExample
+    from gossamer.source import FloatModel, ModuleExample, TrainableModel
     from gossamer.sources._opened import Description
+
+
+def exported(model: TrainableModel, cache: Path, *, kind: str, origin: str) -> FloatModel:
+    """The module as a checked graph, from the cache if it is there.
+
+    Raises:
+        ExportError: It cannot be exported, or the graph disagrees with it.
+        SourceError: NaN or Inf in its weights.
+    """
+    from gossamer.sources._opened import opened
+
+    found = opened(
+        cache,
+        export_key(model.digest),
+        lambda folder: write_module(model.module, model.example, folder, origin),
+    )
+    return found.model(model.digest, kind=kind, origin=origin)
 
 
 def export_key(digest: str) -> str:

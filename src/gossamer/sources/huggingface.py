@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gossamer.errors import SourceError
 from gossamer.plugins import require
-from gossamer.source import FloatModel, Source
+from gossamer.source import FloatModel, Source, TrainableModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,22 +68,41 @@ class HuggingFace(Source):
             MissingDependency: torch or transformers is not installed.
         """
         from gossamer.sources._module import export_key
-        from gossamer.sources._onnx_read import digest_of
         from gossamer.sources._opened import opened
 
-        path = Path(self.text)
-        folder = path if path.exists() else _downloaded(self.text)
-        config = _read_config(folder)
-        companions = _files(folder, _COMPANIONS)
-        names = [file.name for file in (*companions, *_files(folder, _WEIGHTS))]
-        digest = digest_of(folder / "config.json", tuple(n for n in names if n != "config.json"))
+        folder, config = self._folder()
+        digest = _digest(folder)
         found = opened(cache, export_key(digest), lambda out: _write(folder, config, out))
         return replace(
             found.model(digest, kind="Hugging Face", origin=self.text),
             folder=folder,
-            companions=companions,
+            companions=_files(folder, _COMPANIONS),
             task=_task(config),
         )
+
+    def trainable(self) -> TrainableModel:
+        """The transformers module.
+
+        Raises:
+            SourceError: As for `open`.
+            MissingDependency: torch or transformers is not installed.
+        """
+        folder, config = self._folder()
+        return _trainable(folder, config)
+
+    def _folder(self) -> tuple[Path, dict[str, Any]]:
+        path = Path(self.text)
+        folder = path if path.exists() else _downloaded(self.text)
+        return folder, _read_config(folder)
+
+
+def _digest(folder: Path) -> str:
+    """sha256 over what the model is made of."""
+    from gossamer.sources._onnx_read import digest_of
+
+    files = (*_files(folder, _COMPANIONS), *_files(folder, _WEIGHTS))
+    names = tuple(file.name for file in files if file.name != "config.json")
+    return digest_of(folder / "config.json", names)
 
 
 def _downloaded(hub_id: str) -> Path:
@@ -159,11 +178,18 @@ def _task(config: dict[str, Any]) -> str | None:
 
 
 def _write(folder: Path, config: dict[str, Any], out: Path) -> Description:
-    from gossamer.sources._example import example_of
     from gossamer.sources._module import write_module
 
+    model = _trainable(folder, config)
+    return write_module(model.module, model.example, out, folder)
+
+
+def _trainable(folder: Path, config: dict[str, Any]) -> TrainableModel:
+    from gossamer.sources._example import example_of
+
     module = _loaded(folder, config)
-    return write_module(module, example_of(module, image=_image_size(folder)), out, folder)
+    example = example_of(module, image=_image_size(folder))
+    return TrainableModel(module=module, example=example, digest=_digest(folder))
 
 
 def _loaded(folder: Path, config: dict[str, Any]) -> nn.Module:

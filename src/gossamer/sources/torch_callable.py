@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from gossamer.errors import SourceError
 from gossamer.plugins import require
-from gossamer.source import FloatModel, Source
+from gossamer.source import FloatModel, Source, TrainableModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import nn
 
-    from gossamer.export.to_graph import ModuleExample
+    from gossamer.source import ModuleExample
 
 _TEXT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _PLAIN = (bool, int, float, str, tuple, type(None))
@@ -46,21 +46,25 @@ class TorchCallable(Source):
             ExportError: The module cannot be exported, or the graph disagrees with it.
             MissingDependency: torch is not installed.
         """
+        from gossamer.sources._module import exported
+
+        return exported(self.trainable(), cache, kind="torch callable", origin=self.text)
+
+    def trainable(self) -> TrainableModel:
+        """The module that the factory returns.
+
+        Raises:
+            SourceError: As for `open`.
+            MissingDependency: torch is not installed.
+        """
         require("torch", "torch", "models from torch callables")
         from gossamer.sources._example import example_of
-        from gossamer.sources._module import export_key, write_module
-        from gossamer.sources._opened import opened
 
         factory = _factory(self.text)
         module, given = _built(factory, self.text)
         example = example_of(module, given)
         digest = _digest(factory, module, example)
-        found = opened(
-            cache,
-            export_key(digest),
-            lambda folder: write_module(module, example, folder, self.text),
-        )
-        return found.model(digest, kind="torch callable", origin=self.text)
+        return TrainableModel(module=module, example=example, digest=digest)
 
 
 def _factory(text: str) -> Callable[[], object]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, Unpack
 
 from gossamer.errors import TrainingError
 
@@ -76,7 +76,13 @@ class Attachment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Technique(ABC):
-    """One technique with its options, to be attached to any number of trainings."""
+    """One technique with its options, to be attached to any number of trainings.
+
+    Attributes:
+        needs: What of `Known` a loop must tell it.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def attach(

@@ -12,7 +12,8 @@ import pytest
 from gossamer.errors import ExportError
 
 torch = pytest.importorskip("torch")
-from gossamer.export.to_graph import ModuleExample, check_graph, to_graph  # noqa: E402
+from gossamer.export.to_graph import check_graph, to_graph  # noqa: E402
+from gossamer.source import ModuleExample  # noqa: E402
 
 pytestmark = pytest.mark.torch
 Pair = namedtuple("Pair", ["first", "second"])

@@ -1,0 +1,1 @@
+"""One file is one step from a torch module to a torch module."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 
 from gossamer import plugins, store
 from gossamer.errors import DataError, OutputError, RecipeError
-from gossamer.measure.environment import named_level
+from gossamer.measure.environment import named_level, physical_cores
 from gossamer.progress import Silent
 from gossamer.recipe import Recipe
 from gossamer.report.publish import digest
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.source import FloatModel
     from gossamer.statistics import Statistics
-    from gossamer.task import Split
+    from gossamer.task import Split, Task, TaskData
+    from gossamer.trained import TrainingRows
 
 # what is read of a recipe.yaml; Recipe and the task read their own parts
 KEYS: dict[str, dict[str, type]] = {
@@ -37,6 +39,7 @@ KEYS: dict[str, dict[str, type]] = {
     "calibration": {"targets": list, "cpu": str, "threads": int},
     "recipe": {},
 }
+CACHE = "cache"
 FILE = {"path": str, "sha256": str}
 FILES = ("data", "calibration-data")
 
@@ -51,8 +54,8 @@ def rerun(
     """The files in `out/model`: the same, to the bit, on the same machine, versions and threads.
 
     Args:
-        recipe: A `recipe.yaml` that compress wrote.
-        out: An empty or absent folder.
+        recipe: A `recipe.yaml` that compress wrote, or one with steps on the module (which trains).
+        out: An empty or absent folder, or one in which such a training was killed: it goes on.
         progress: Is told of every stage.
         target: Another target to make them for; its runtime need not be here if it takes ONNX
             files, and then the artifact says what is left to do where it is.
@@ -68,8 +71,11 @@ def rerun(
     parsed = parse(record)
     plugins.load("targets", parsed.target)  # before any work
     store.check_writable(out)
-    if out.exists() and any(out.iterdir()):
+    kept = {CACHE} if parsed.module_steps else set()  # what a killed training left
+    if out.exists() and {path.name for path in out.iterdir()} - kept:
         raise OutputError(f"an empty or absent folder {out}", "a folder with files")
+    if parsed.module_steps:
+        return _rerun_trained(record, parsed, out, watcher)
     from gossamer.sources import find
 
     watcher.stage("open the model")
@@ -83,6 +89,51 @@ def rerun(
             with contextlib.suppress(OSError):
                 out.rmdir()  # only an empty folder goes
             raise
+
+
+def _rerun_trained(
+    record: dict[str, Any], recipe: Recipe, out: Path, progress: Progress
+) -> Artifact:
+    """The files, and beside them the trained module, a row for every stage, and the recipe."""
+    from gossamer.sources import find
+    from gossamer.trained import STAGES, judged, save, trained
+
+    progress.stage("open the model")
+    name = str(record["source"]["model"])
+    source = find(name)
+    model = source.open(out / CACHE)
+    record["source"]["digest"] = record["source"]["digest"] or model.digest
+    check_model(record, model, name)
+    task = plugins.parse("tasks", record["task"]).resolved(model)
+    found = trained(source, recipe, _training(record, model), cache=out / CACHE, progress=progress)
+    made_with = calibration(record, found.model, progress)
+    artifact = run(found.model, recipe, out / "model", made_with, progress)
+    last = artifact if recipe.graph_steps and not artifact.elsewhere else None
+    document = judged(found, last, task, _data(record, model), progress)
+    save(found, out / "module")
+    store.write_text(out / "recipe.yaml", yaml.safe_dump(record, sort_keys=False))
+    store.write_text(out / STAGES, json.dumps(document, indent=1))
+    return artifact
+
+
+def _training(record: dict[str, Any], model: FloatModel) -> TrainingRows | None:
+    """The samples to train with, if the recipe names any."""
+    from gossamer.trained import TrainingRows, rows_to_train
+
+    if "training" not in record:
+        return None
+    place = _unchanged(record["training"], "training data")
+    for judging in (Path(record["data"][key]["path"]) for key in FILES if key in record["data"]):
+        if place.resolve() == judging.resolve():
+            raise DataError(
+                "training data apart from the data that judges",
+                f"{place} as both",
+                "Name other samples under training.",
+            )
+    task = plugins.parse("tasks", record["task"]).resolved(model)
+    seed = int(record["data"]["seed"])
+    data = task.open(DataRequest(model=model, path=place, seed=seed))
+    return TrainingRows(split=rows_to_train(data), sha256=record["training"]["sha256"])
 
 
 def parse(record: dict[str, Any]) -> Recipe:
@@ -111,7 +162,7 @@ def check_model(record: dict[str, Any], model: FloatModel, name: str) -> None:
 
 def calibration(record: dict[str, Any], model: FloatModel, progress: Progress) -> Calibration:
     """What the recipe was made with; statistics are collected when they are first asked for."""
-    split = functools.cache(lambda: _split(record, model))
+    split = functools.cache(lambda: _data(record, model).calibration)
     recipe = parse(record)
     observed = functools.cache(lambda: _calibrated(record, recipe, model, split(), progress))
     everywhere = functools.cache(
@@ -134,6 +185,7 @@ def read(path: Path) -> dict[str, Any]:
         record: dict[str, Any] = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"a recipe at {path}", f"{type(error).__name__}: {error}") from error
+    record = _completed(record)
     _check(record, dict.fromkeys(KEYS, object), str(path))
     for section, keys in KEYS.items():
         if keys:
@@ -141,6 +193,8 @@ def read(path: Path) -> dict[str, Any]:
     for name in FILES:
         if name in record["data"]:
             _check(record["data"][name], FILE, f"data, {name} of {path}")
+    if "training" in record:
+        _check(record["training"], FILE, f"training of {path}")
     exclude = record["calibration"].setdefault("exclude", {})
     named = map(str, record["calibration"]["targets"])
     _check(
@@ -149,6 +203,41 @@ def read(path: Path) -> dict[str, Any]:
         f"exclude under calibration of {path}",
     )
     return record
+
+
+def _completed(record: Any) -> Any:
+    """The record with what people leave out of a recipe with steps on the module, if it is one.
+
+    What lies at the paths now is then what the recipe is about.
+    """
+    recipe = record.get("recipe") if isinstance(record, dict) else None
+    if not isinstance(recipe, dict) or not {"module-steps", "module_steps"} & set(recipe):
+        return record
+    source, data = record.get("source"), record.get("data")
+    if isinstance(source, str):
+        source = {"model": source}
+    record["source"] = {"digest": "", **source} if isinstance(source, dict) else source
+    data = {"data": {"path": data}} if isinstance(data, str) else data
+    record["data"] = {"seed": recipe.get("seed", 0), "length": 128, **(data or {})}
+    training = record.get("training")
+    if training is not None:
+        record["training"] = {"path": training} if isinstance(training, str) else training
+    for file in (record["data"].get("data"), record.get("training")):
+        if isinstance(file, dict) and "sha256" not in file:
+            file["sha256"] = _digest_of(Path(str(file.get("path"))))
+    made = {"targets": [recipe.get("target")], "cpu": recipe.get("cpu", "portable")}
+    record["calibration"] = {
+        **made,
+        "threads": physical_cores(),
+        **(record.get("calibration") or {}),
+    }
+    return record
+
+
+def _digest_of(path: Path) -> str:
+    if not path.exists():
+        raise DataError("data at the path that the recipe names", f"nothing at {path}")
+    return digest(path)
 
 
 def _check(found: object, keys: Mapping[str, type], where: str) -> None:
@@ -163,20 +252,23 @@ def _check(found: object, keys: Mapping[str, type], where: str) -> None:
         )
 
 
-def _split(record: dict[str, Any], model: FloatModel) -> Split:
-    """The calibration samples, if the data is what it was."""
-    asked, paths = record["data"], {}
-    for key in FILES:
-        if key in asked:
-            found = Path(asked[key]["path"])
-            if not found.exists() or digest(found) != asked[key]["sha256"]:
-                raise DataError(
-                    f"the data of the recipe, sha256 {asked[key]['sha256']}",
-                    f"{'other content' if found.exists() else 'nothing'} at {found}",
-                    "Restore it, or run compress again.",
-                )
-            paths[key] = found
-    task = plugins.parse("tasks", record["task"]).resolved(model)
+def _unchanged(file: Mapping[str, str], what: str) -> Path:
+    """The place that a recipe names, if what lies there is what it was."""
+    found = Path(file["path"])
+    if not found.exists() or digest(found) != file["sha256"]:
+        raise DataError(
+            f"the {what} of the recipe, sha256 {file['sha256']}",
+            f"{'other content' if found.exists() else 'nothing'} at {found}",
+            "Restore it, or run compress again.",
+        )
+    return found
+
+
+def _data(record: dict[str, Any], model: FloatModel) -> TaskData:
+    """The samples, if the data is what it was."""
+    asked = record["data"]
+    paths = {key: _unchanged(asked[key], "data") for key in FILES if key in asked}
+    task: Task = plugins.parse("tasks", record["task"]).resolved(model)
     request = DataRequest(
         model=model,
         path=paths.get("data"),
@@ -184,8 +276,7 @@ def _split(record: dict[str, Any], model: FloatModel) -> Split:
         seed=int(asked["seed"]),
         length=int(asked["length"]),
     )
-    split: Split = task.open(request).calibration
-    return split
+    return task.open(request)
 
 
 def _calibrated(

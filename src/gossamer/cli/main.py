@@ -210,6 +210,10 @@ def run(recipe: Path, out: Path, target: str | None) -> int:
         artifact = rerun(recipe, out, progress, target=target)
     for name, digest in artifact.sha256().items():
         click.echo(f"{digest}  {artifact.folder / name}")
+    if (out / "stages.json").exists():
+        from gossamer.trained import table
+
+        click.echo(table(json.loads((out / "stages.json").read_text())), nl=False)
     if artifact.elsewhere:
         click.echo(artifact.elsewhere, err=True)
     return 0

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gossamer.errors import SourceError
 from gossamer.plugins import require
 from gossamer.source import FloatModel, Source, TrainableModel
+from gossamer.sources._quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -198,7 +197,7 @@ def _loaded(folder: Path, config: dict[str, Any]) -> nn.Module:
     require("safetensors", "hf", "Hugging Face models")
     loader = _loader(transformers, config)
     try:
-        with _quiet(transformers):
+        with quiet_transformers(transformers):
             module, report = loader.from_pretrained(
                 str(folder),
                 local_files_only=True,
@@ -241,24 +240,6 @@ def _loader(transformers: Any, config: dict[str, Any]) -> Any:
             f"{custom}{guess}Write a factory and name it as package.module:factory.",
         )
     return loader
-
-
-@contextlib.contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """A stretch without transformers' progress bars, advice and warnings."""
-    from gossamer.export.to_graph import quiet_exporter
-
-    logging = transformers.utils.logging
-    verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with quiet_exporter():
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if has_bar:
-            logging.enable_progress_bar()
 
 
 def _image_size(folder: Path) -> tuple[int, int] | None:

@@ -100,6 +100,67 @@ class Technique(ABC):
         """
 
 
+class Attachments:
+    """Several techniques at work on one model, in their order; detached in the opposite one.
+
+    Attributes:
+        model: The model that they work on.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | None,
+        techniques: Iterable[Technique],
+        known: Callable[[Technique], Known],
+    ) -> None:
+        """Attach `techniques`, each told what `known` gives for it; all of them or none.
+
+        Raises:
+            TrainingError: One of them cannot join.
+        """
+        self.model = model
+        self._ordinary = set(model.state_dict())
+        self._attached: list[Attachment] = []
+        try:
+            for technique in techniques:
+                attached = technique.attach(model, optimizer, **known(technique))
+                self._attached.append(attached)
+        except BaseException:
+            self.detach()
+            raise
+
+    def loss(self, loss: Tensor) -> Tensor:
+        """What to minimise, given the task's loss: each may change what those before it made."""
+        for attachment in self._attached:
+            loss = attachment.loss(loss)
+        return loss
+
+    def state(self) -> dict[str, Tensor]:
+        """What the techniques hold beyond the ordinary model, for loops that keep it apart."""
+        return {k: x for k, x in self.model.state_dict().items() if k not in self._ordinary}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with what `state` gave, in a model whose ordinary weights are loaded already.
+
+        Raises:
+            TrainingError: It is of other techniques.
+        """
+        own = self.state()
+        if set(own) != set(state):
+            odd = sorted(set(own) ^ set(state))
+            raise TrainingError(
+                "the state of these techniques", f"another one, unlike in {', '.join(odd[:3])}"
+            )
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+    def detach(self) -> None:
+        """Leave the model as an ordinary module; twice does nothing more."""
+        while self._attached:
+            self._attached.pop().detach()
+
+
 def needed(technique: Technique, known: Known, name: str) -> Any:
     """What the loop told under `name`.
 

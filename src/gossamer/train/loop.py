@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from gossamer import store
 from gossamer.errors import StorageError, TrainingError
 from gossamer.plugins import require
+from gossamer.train.attachment import Attachments
 from gossamer.train.augment import flip_and_shift
 from gossamer.train.loss import batch_loss
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from gossamer.step import ModuleContext, TrainingSet
-    from gossamer.train.attachment import Attachment, Batch, Technique
+    from gossamer.train.attachment import Batch, Technique
     from gossamer.train.steps.fit import Fit
 
 RESULT = "trained.safetensors"
@@ -38,7 +40,7 @@ class _Training:
 
     model: nn.Module
     optimizer: Optimizer
-    attached: tuple[Attachment, ...]
+    attached: Attachments
     options: Fit
     context: ModuleContext
     training: TrainingSet
@@ -96,16 +98,14 @@ def _joined(
     torch.manual_seed(context.seed)  # what techniques draw when they join
     model.train()
     optimizer = _optimizer(model, options)
-    attached = []
-    for technique in options.techniques:
-        known = _known(technique, training, options, context, steps)
-        attached.append(technique.attach(model, optimizer, **known))
-        leave.callback(attached[-1].detach)
+    known = functools.partial(_known, training, options, context, steps)
+    attached = Attachments(model, optimizer, options.techniques, known)
+    leave.callback(attached.detach)
     prepared, optimizer = accelerator.prepare(model, optimizer)
     return _Training(
         model=prepared,
         optimizer=optimizer,
-        attached=tuple(attached),
+        attached=attached,
         options=options,
         context=context,
         training=training,
@@ -115,11 +115,11 @@ def _joined(
 
 
 def _known(
-    technique: Technique,
     training: TrainingSet,
     options: Fit,
     context: ModuleContext,
     steps: int,
+    technique: Technique,
 ) -> Any:
     """What `technique` needs to know of this training."""
     few = min(options.batch, len(training))
@@ -156,9 +156,7 @@ def _train(run: _Training) -> None:
         # a seed for each step: a training that goes on draws what the whole one would have drawn
         seed = (run.context.seed * run.steps + step) * run.accelerator.num_processes
         torch.manual_seed(seed + run.accelerator.process_index)
-        loss = batch_loss(run.model, _augmented(batch, run))
-        for attachment in run.attached:
-            loss = attachment.loss(loss)
+        loss = run.attached.loss(batch_loss(run.model, _augmented(batch, run)))
         _check_finite(loss, step, run)
         run.accelerator.backward(loss)
         run.optimizer.step()
@@ -203,7 +201,7 @@ def _check_finite(loss: Tensor, step: int, run: _Training) -> None:
     if not bool(loss.isfinite()):
         raise TrainingError(
             "a loss that is a number",
-            f"{float(loss)} at step {step + 1} of {run.steps}",
+            f"{loss.item()} at step {step + 1} of {run.steps}",
             f"Lower the learning rate, {run.options.learning_rate:g}.",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gossamer.errors import RecipeError, TrainingError
+from gossamer.errors import RecipeError
 from gossamer.step import ModuleContext, ModuleStep
 from gossamer.train.attachment import Technique
 
@@ -57,15 +57,15 @@ class Fit(ModuleStep):
         """The trained module, in eval mode.
 
         Raises:
-            TrainingError: There is no training data, a technique cannot join, or the loss is no
-                number any more.
+            RecipeError: There is no training data.
+            TrainingError: A technique cannot join, or the loss is no number any more.
         """
         from gossamer.train.loop import fit
 
         if context.training is None:
-            raise TrainingError(
+            raise RecipeError(
                 "training samples for the step fit",
                 "a recipe without any",
-                "Name them under training: {data: PATH}.",
+                "Name them in the recipe: training: PATH.",
             )
         return fit(model, self, context)

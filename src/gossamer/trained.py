@@ -1,0 +1,284 @@
+"""The module half of a recipe: train, export and judge every stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gossamer import plugins, store
+from gossamer.evaluate import files_of
+from gossamer.measure.environment import environment, physical_cores
+from gossamer.measure.isolate import Isolated
+from gossamer.measure.measure import Comparison, Contender, measure_latency
+from gossamer.measure.score import References, drop, paired_interval, score, score_baseline
+from gossamer.report.document import plain
+from gossamer.report.table import markdown_table
+from gossamer.result import SCHEMA_VERSION
+from gossamer.sources._quiet import quiet_transformers
+from gossamer.step import ModuleContext
+from gossamer.task import Split, example
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gossamer.artifact import Artifact
+    from gossamer.measurement import ScoreRows
+    from gossamer.progress import Progress
+    from gossamer.recipe import Recipe
+    from gossamer.source import FloatModel, Source, TrainableModel
+    from gossamer.step import TrainingSet
+    from gossamer.task import Task, TaskData
+
+STAGES = "stages.json"
+FILES = "files"
+SECONDS = 4.0  # of each stage, timed in turns
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """What lies behind one step on the module.
+
+    Attributes:
+        name: Public name of the step; `float` for the source as it came.
+        model: Its float32 graph.
+        parameters: Numbers that the module holds.
+        zeros: Share of them that are 0.
+    """
+
+    name: str
+    model: FloatModel
+    parameters: int
+    zeros: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingRows:
+    """Labelled samples to train with, and the digest of the files that hold them."""
+
+    split: Split
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """What became of a source.
+
+    Attributes:
+        stages: The source, and what each step made of it.
+        module: The last one, in eval mode.
+    """
+
+    stages: tuple[Stage, ...]
+    module: nn.Module
+
+    @property
+    def model(self) -> FloatModel:
+        """The last stage's graph."""
+        return self.stages[-1].model
+
+
+def trained(
+    source: Source,
+    recipe: Recipe,
+    training: TrainingRows | None,
+    *,
+    cache: Path,
+    progress: Progress,
+) -> Trained:
+    """Every module step of `recipe` on the model of `source`.
+
+    What long steps have finished lies in `cache`, by the digest of the source, the training data
+    and the steps so far: the same call goes on where a killed one stopped.
+
+    Args:
+        source: A format that holds a torch module.
+        recipe: Has module steps.
+        training: Labelled samples; None for steps that ask for none.
+        cache: A folder of the caller's.
+        progress: Is told of every stage.
+
+    Raises:
+        SourceError: The source holds no torch module.
+        TrainingError: A step cannot work on this module or data.
+        ExportError: What a step left cannot be exported.
+    """
+    from gossamer.sources._module import exported
+
+    float_model, given = source.open(cache), source.trainable()
+    stages = [_stage("float", float_model, given.module)]
+    key = f"{given.digest} {training and training.sha256} {recipe.seed}"
+    for step in recipe.module_steps:
+        (name,) = dumped = plugins.dump(step)
+        key = hashlib.sha256(f"{key} {json.dumps(dumped, sort_keys=True)}".encode()).hexdigest()
+        context = ModuleContext(
+            training=_batches(training, given),
+            teacher=lambda: source.trainable().module,
+            seed=recipe.seed,
+            folder=cache / "modules" / key[:16],
+            progress=progress,
+        )
+        given = dataclasses.replace(given, module=step.apply(given.module, context), digest=key)
+        progress.stage(f"export what {name} made")
+        graph = exported(given, cache, kind="trained", origin=source.text)
+        model = dataclasses.replace(
+            float_model, path=graph.path, digest=key, description=graph.description
+        )
+        stages.append(_stage(name, model, given.module))
+    return Trained(stages=tuple(stages), module=given.module)
+
+
+def judged(
+    found: Trained, artifact: Artifact | None, task: Task, data: TaskData, progress: Progress
+) -> dict[str, Any]:
+    """A row for every stage, and one for the files that the graph steps made of the last.
+
+    Scores are of the report split; drops are against the source, with paired intervals; latencies
+    of all are measured in turns (batch 1, length 128), and speed-ups are against the source.
+
+    Raises:
+        MeasureError: A stage cannot be run.
+    """
+    contenders = [
+        Contender(name=f"{k} {stage.name}", runtime="ort", path=stage.model.path)
+        for k, stage in enumerate(found.stages)
+    ]
+    if artifact is not None:
+        contenders.append(
+            Contender(name=f"files {FILES}", runtime=artifact.runtime, path=artifact.path)
+        )
+    progress.stage("score every stage", total=len(contenders) * len(data.report))
+    scores = _scores(contenders, task, data.report, progress)
+    progress.stage("time every stage")
+    feed = example(found.model.inputs, next(data.report.feeds()), 1, 128)
+    cores = physical_cores()
+    compared = measure_latency(contenders, feed, threads=cores, seconds=SECONDS)
+    held: list[Stage | None] = [*found.stages, None]
+    document: dict[str, Any] = plain(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "task": plugins.dump(task),
+            "metric": task.metric_name,
+            "n": len(data.report),
+            "noise_floor": compared.noise_floor,
+            "environment": environment(cores).dump(),
+            "stages": [
+                _row(contender, stage, scores, compared, task)
+                for contender, stage in zip(contenders, held, strict=False)
+            ],
+        }
+    )
+    return document
+
+
+def save(found: Trained, folder: Path) -> None:
+    """The trained module: a Hugging Face folder as transformers loads it, else its weights.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    from safetensors.torch import save as serialized
+
+    module: Any = found.module
+    with store.folder(folder) as scratch:
+        if hasattr(module, "save_pretrained"):
+            import transformers
+
+            with quiet_transformers(transformers):
+                module.save_pretrained(scratch)
+            for companion in found.model.companions:
+                if companion.name != "config.json":
+                    shutil.copy2(companion, scratch / companion.name)
+            return
+        # tied weights lie in the file once for each name: safetensors refuses shared memory
+        tensors = {n: x.detach().clone().contiguous() for n, x in module.state_dict().items()}
+        (scratch / "weights.safetensors").write_bytes(serialized(tensors))
+
+
+def table(document: dict[str, Any]) -> str:
+    """The rows for people."""
+    lines = [
+        [
+            row["stage"],
+            f"{row['report_score']:.4f}",
+            f"{row['report_drop']:+.4f}",
+            "" if row["parameters"] is None else f"{row['parameters']:,}",
+            "" if row["zeros"] is None else f"{row['zeros']:.1%}",
+            f"{row['size_bytes'] / 1e6:.2f}",
+            f"{row['latency_ms']['median']:.3f}",
+            f"{row['speedup']:.2f} "
+            f"[{row['speedup_interval'][0]:.2f}, {row['speedup_interval'][1]:.2f}]",
+        ]
+        for row in document["stages"]
+    ]
+    headers = ["stage", document["metric"], "drop", "parameters", "zeros", "MB", "ms", "speed-up"]
+    return markdown_table(headers, lines, ("left", *("right",) * 7))
+
+
+def rows_to_train(data: TaskData) -> Split:
+    """Every row of the place that a task was opened on; of one with a test part, the others."""
+    samples = data.search.samples
+    parts = (data.calibration, data.search, data.report)
+    indices = sorted({i for part in parts if part.samples is samples for i in part.indices})
+    return Split(samples=samples, indices=tuple(indices))
+
+
+def _stage(name: str, model: FloatModel, module: nn.Module) -> Stage:
+    total = sum(p.numel() for p in module.parameters())
+    zeros = sum(int((p == 0).sum()) for p in module.parameters())
+    return Stage(name=name, model=model, parameters=total, zeros=zeros / max(total, 1))
+
+
+def _batches(training: TrainingRows | None, model: TrainableModel) -> TrainingSet | None:
+    if training is None:
+        return None
+    from gossamer.train.batches import PaddedBatches
+
+    filler = getattr(getattr(model.module, "config", None), "pad_token_id", None)
+    return PaddedBatches(
+        split=training.split,
+        sequence=model.example.sequence,
+        padding={} if filler is None else {"input_ids": int(filler)},
+    )
+
+
+def _scores(
+    contenders: list[Contender], task: Task, split: Split, progress: Progress
+) -> dict[str, ScoreRows]:
+    found: dict[str, ScoreRows] = {}
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        references = References(Path(scratch)) if task.needs_reference else None
+        for contender in contenders:
+            judge = score if found else score_baseline
+            with Isolated(contender.runtime, contender.path, threads=physical_cores()) as session:
+                found[contender.name] = judge(session, task, split, references, progress)
+    return found
+
+
+def _row(
+    contender: Contender,
+    stage: Stage | None,
+    scores: dict[str, ScoreRows],
+    compared: Comparison,
+    task: Task,
+) -> dict[str, Any]:
+    first, own = next(iter(scores.values())), scores[contender.name]
+    ratio = compared.ratios[contender.name]
+    return {
+        "stage": contender.name.split(" ")[-1],
+        "runtime": contender.runtime,
+        "report_score": own.value,
+        "report_drop": drop(task, first.value, own.value),
+        "report_interval": paired_interval(task, first.rows, own.rows),
+        "parameters": stage and stage.parameters,
+        "zeros": stage and stage.zeros,
+        "size_bytes": sum(path.stat().st_size for path in files_of(contender.path)),
+        "latency_ms": compared.latencies[contender.name].milliseconds(),
+        "speedup": ratio.value,
+        "speedup_interval": (ratio.low, ratio.high),
+    }

@@ -1,0 +1,136 @@
+"""Recipes with steps on the module: written by hand, run, judged stage by stage, run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import gossamer
+from gossamer.artifact import sha256
+from gossamer.errors import DataError, InputError, OutputError, RecipeError, SourceError
+from gossamer.export.agree import outputs_on_ort
+from gossamer.progress import Silent
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+from zoo import trainable  # noqa: E402
+
+pytestmark = pytest.mark.torch
+FIT = {"fit": {"epochs": 6, "learning-rate": 0.01}}
+
+
+def write(folder: Path, **changed: Any) -> Path:
+    """A recipe as a person writes it, into `folder`, with the data that it names."""
+    record = {
+        "source": "zoo.trainable:make",
+        "task": "classification",
+        "data": str(trainable.write(folder, 400, seed=1)),
+        "training": str(trainable.write(folder, 256, seed=2)),
+        "recipe": {"target": "ort-cpu", "module-steps": [FIT], "graph-steps": ["simplify"]},
+        **changed,
+    }
+    path = folder / "train.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in record.items() if v is not None}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a recipe that was run."""
+    folder = tmp_path_factory.mktemp("trained")
+    artifact = gossamer.rerun(write(folder), folder / "out")
+    assert artifact.folder == folder / "out" / "model"
+    return folder / "out"
+
+
+def test_there_is_a_row_for_every_stage(finished: Path) -> None:
+    document = json.loads((finished / "stages.json").read_text())
+    first, fitted, files = document["stages"]
+
+    assert [row["stage"] for row in document["stages"]] == ["float", "fit", "files"]
+    assert document["n"] == 136  # (400 - 128) / 2
+    assert first["report_score"] < 0.6
+    assert fitted["report_score"] > 0.95
+    assert fitted["report_drop"] == pytest.approx(first["report_score"] - fitted["report_score"])
+    assert fitted["report_interval"][0] <= fitted["report_drop"] <= fitted["report_interval"][1]
+    assert files["report_score"] == pytest.approx(fitted["report_score"])
+    assert first["parameters"] == sum(p.numel() for p in trainable.network().parameters())
+    assert all(row["latency_ms"]["median"] > 0 for row in document["stages"])
+
+
+def test_the_files_the_module_and_the_stages_agree(finished: Path) -> None:
+    from safetensors.torch import load_file
+
+    module = trainable.network()
+    module.load_state_dict(load_file(finished / "module" / "weights.safetensors"))
+    points = trainable.Clouds(16, seed=3).points
+    (found,) = outputs_on_ort(finished / "model" / "model.onnx", [{"x": points}])
+
+    with torch.no_grad():
+        expected = module(torch.from_numpy(points)).numpy()
+    np.testing.assert_allclose(next(iter(found.values())), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_written_recipe_is_complete(finished: Path) -> None:
+    recipe = yaml.safe_load((finished / "recipe.yaml").read_text())
+
+    assert len(recipe["source"]["digest"]) == len(recipe["training"]["sha256"]) == 64
+    assert len(recipe["data"]["data"]["sha256"]) == 64
+
+
+def test_a_killed_run_goes_on_in_its_folder_and_gives_the_same_files(
+    finished: Path, tmp_path: Path
+) -> None:
+    class Killed(Silent):
+        def stage(self, name: str, total: int | None = None) -> None:
+            if name.startswith("export"):
+                raise KeyboardInterrupt
+
+    recipe, out = finished / "recipe.yaml", tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        gossamer.rerun(recipe, out, Killed())
+    (kept,) = (out / "cache" / "modules").glob("*/trained.safetensors")
+    before = kept.stat().st_mtime_ns
+
+    again = gossamer.rerun(recipe, out)
+
+    assert kept.stat().st_mtime_ns == before
+    assert again.sha256() == {name: sha256(finished / "model" / name) for name in again.files}
+    with pytest.raises(OutputError, match="an empty or absent folder"):
+        gossamer.rerun(recipe, out)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"training": "nowhere.npz"}, DataError, "nothing at nowhere.npz"),
+        ({"task": None}, RecipeError, "the keys source, task"),
+        ({"training": None}, InputError, "training: PATH"),
+        ({"source": "nothing.there:make"}, SourceError, "nothing"),
+    ],
+)
+def test_recipes_that_cannot_be_run_are_refused_before_any_work(
+    changed: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        gossamer.rerun(write(tmp_path, **changed), tmp_path / "out")
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_it_does_not_train_on_what_judges(tmp_path: Path) -> None:
+    path = str(trainable.write(tmp_path, 64, seed=1))
+
+    with pytest.raises(DataError, match="training data apart from the data that judges"):
+        gossamer.rerun(write(tmp_path, data=path, training=path), tmp_path / "out")
+
+
+def test_an_onnx_file_cannot_be_trained(tmp_path: Path, finished: Path) -> None:
+    path = write(tmp_path, source=str(finished / "model" / "model.onnx"))
+
+    with pytest.raises(SourceError, match="a model that torch can train"):
+        gossamer.rerun(path, tmp_path / "out")

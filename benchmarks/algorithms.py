@@ -15,7 +15,6 @@ random weights have noise as data and no score.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import tempfile
 import time
@@ -26,9 +25,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from benchmarks import train_hard
+from benchmarks import kept, train_hard
 
-from gossamer import plugins, store
+from gossamer import plugins
 from gossamer.graph.steps.fuse import Fuse
 from gossamer.graph.steps.quantize_static import QuantizeStatic
 from gossamer.graph.steps.simplify import Simplify
@@ -46,7 +45,7 @@ from gossamer.task import Samples, Split
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "results" / "algorithms.json", HERE.parent / "docs" / "algorithms.md"
-BEGIN, END = "<!-- measured:{}:begin -->", "<!-- measured:{}:end -->"
+SAME = ("model", "bits", "options")
 TARGET, SAMPLES, TESTS_OF_NOISE, THREADS = "ort-cpu", 128, 32, 2
 # the model below the folder of real ones, if it is not a hard one, and whose data it is judged with
 MODELS = {
@@ -147,10 +146,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             subject = opened(name, asked.real, Path(folder))
             for row in measured(subject, asked.bits, asked.only, Path(folder)):
-                print(json.dumps(row), flush=True)
-                keep(row)
+                kept.keep(RESULTS, row, SAME)
     if asked.table:
-        write_tables(PAGE, json.loads(RESULTS.read_text()))
+        rows = json.loads(RESULTS.read_text())
+        for name, sets in TABLES.items():
+            kept.fill(PAGE, render(rows, list(sets)), name)
 
 
 def opened(name: str, real: Path, folder: Path) -> Subject:
@@ -163,7 +163,7 @@ def opened(name: str, real: Path, folder: Path) -> Subject:
     hard = source.removeprefix("hard:")
     path = train_hard.made(hard, real) if hard != source else real / source
     model = find(str(path)).open(folder)
-    scorer = _scorer(real)
+    scorer = kept.scorer(real)
     _, data, _ = scorer.PAIRS[pair]
     found = [x for x, _ in data("calibration")]
     chosen = (found[i] for i in np.linspace(0, len(found) - 1, SAMPLES).astype(int))
@@ -233,24 +233,6 @@ def quantized(
     return artifact.folder / artifact.files[0]
 
 
-def keep(row: Row) -> None:
-    """Put one row among the results."""
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    rows = [r for r in rows if any(r[key] != row[key] for key in ("model", "bits", "options"))]
-    lines = ",\n".join(json.dumps(r) for r in [*rows, row])
-    store.write_bytes(RESULTS, f"[{lines}]\n".encode())
-
-
-def write_tables(page: Path, rows: list[Row]) -> None:
-    """Replace what stands between the marks of each table of the page."""
-    text = page.read_text(encoding="utf-8")
-    for name, sets in TABLES.items():
-        begin, end = BEGIN.format(name), END.format(name)
-        before, rest = text.split(begin, 1)
-        text = f"{before}{begin}\n{render(rows, list(sets))}{end}{rest.split(end, 1)[1]}"
-    page.write_text(text, encoding="utf-8")
-
-
 def render(rows: list[Row], names: list[str]) -> str:
     """A Markdown table: a line for each model and number of bits, a column for each set."""
     known = {(r["model"], r["bits"], r["options"]): r for r in rows if r["options"] in names}
@@ -277,15 +259,6 @@ def _cell(row: Row | None) -> str:
         return "–"
     noise_power = f"{row['sqnr_db']:.1f} dB"
     return noise_power if row["score"] is None else f"{100 * row['score']:.1f}, {noise_power}"
-
-
-def _scorer(real: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("score", real / "score.py")
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"no score.py in {real}")
-    scorer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(scorer)
-    return scorer
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from benchmarks import peers
+from benchmarks import kept, peers
 
-from gossamer import plugins, store
+from gossamer import plugins
 from gossamer.graph.calibrate import collect
 from gossamer.graph.passes.simplify import simplify
 from gossamer.run import observed_by, plan
@@ -36,6 +36,7 @@ from gossamer.sources import find
 from gossamer.statistics import Statistics
 
 RESULTS = Path(__file__).parent / "results" / "calibration.json"
+SAME = ("model", "samples", "threads")
 LENGTHS = (16, 129)
 DISTINCT = 32  # feeds; more samples repeat them
 PEER_SAMPLES = 64  # more would take them hours
@@ -62,8 +63,7 @@ def main() -> None:
                 row["time_ratios"] = [p["time_ratio"] for p in passes]
                 if arguments.peers and samples <= PEER_SAMPLES:
                     row["peers"] = of_peers(model, row, Path(folder) / f"peers-{samples}")
-                print(json.dumps(row), flush=True)
-                keep(row)
+                kept.keep(RESULTS, row, SAME)
 
 
 def of_peers(model: FloatModel, row: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -86,14 +86,6 @@ def of_peers(model: FloatModel, row: dict[str, Any], folder: Path) -> dict[str, 
             "rss_ratio": round(told["rss_bytes"] / row["plain_rss_bytes"], 3),
         }
     return found
-
-
-def keep(row: dict[str, Any]) -> None:
-    """Put one row among the results."""
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    rows = [r for r in rows if any(r[key] != row[key] for key in ("model", "samples", "threads"))]
-    lines = ",\n".join(json.dumps(r) for r in [*rows, row])
-    store.write_bytes(RESULTS, f"[{lines}]\n".encode())
 
 
 def measured(model: FloatModel, samples: int, threads: int) -> dict[str, Any]:

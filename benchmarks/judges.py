@@ -10,7 +10,6 @@ Prints one JSON line: metric, score, and a number for each sample where the scor
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -62,11 +61,9 @@ def interval(reference: dict[str, Any], found: dict[str, Any]) -> list[float] | 
 
 def by_pair(file: Path, runtime: str, name: str, real: Path) -> dict[str, Any]:
     """The score that score.py gives, sample by sample where that is the same."""
-    spec = importlib.util.spec_from_file_location("score", real / "score.py")
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"no score.py in {real}")
-    scorer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(scorer)
+    import kept  # not above: this module is imported by two names, and run by this one
+
+    scorer = kept.scorer(real)
     _, data, score = scorer.PAIRS[name]
     opened = {"openvino": lambda f: _openvino(scorer, f), "ort": _ort, "torch-cpu": Torch}
     session = opened[runtime](file)

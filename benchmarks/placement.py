@@ -26,7 +26,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gossamer import plugins, store
+from benchmarks import kept
+
+from gossamer import plugins
 from gossamer.graph.steps.fuse import Fuse
 from gossamer.graph.steps.quantize_static import QuantizeStatic
 from gossamer.graph.steps.simplify import Simplify
@@ -48,7 +50,7 @@ from gossamer.tasks import choose
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "placement.json"
 PAGE = HERE.parent / "docs" / "guides" / "place-int8-where-it-pays.md"
-BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
+SAME = ("model", "target", "level", "threads")
 FLOAT, UNIFORM, MIXED = "float32", ("as exported", "everywhere"), ("rules", "measured")
 LENGTH, JUDGED = 128, 8
 
@@ -65,13 +67,9 @@ def main() -> None:
     for name in asked.models:
         with tempfile.TemporaryDirectory() as folder:
             row = measure(name, asked, Path(folder))
-        print(json.dumps(row), flush=True)
-        keep(row)
+        kept.keep(RESULTS, row, SAME)
     if asked.table:
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN, 1)
-        table = render(json.loads(RESULTS.read_text()))
-        store.write_text(PAGE, f"{before}{BEGIN}\n{table}{END}{rest.split(END, 1)[1]}")
+        kept.fill(PAGE, render(json.loads(RESULTS.read_text())))
 
 
 def measure(name: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -221,15 +219,6 @@ def render(rows: list[dict[str, Any]]) -> str:
         first = [row["model"], f"{row['level']}, {row['threads']}", f"{row['noise_floor']:.2f}"]
         lines.append(f"| {' | '.join([*first, *cells])} |")
     return "\n".join([*lines, ""])
-
-
-def keep(row: dict[str, Any]) -> None:
-    """Put one row among the results."""
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    same = ("model", "target", "level", "threads")
-    kept = [r for r in known if any(r[key] != row[key] for key in same)]
-    lines = ",\n".join(json.dumps(r) for r in [*kept, row])
-    store.write_bytes(RESULTS, f"[{lines}]\n".encode())
 
 
 if __name__ == "__main__":

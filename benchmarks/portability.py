@@ -31,8 +31,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
+from benchmarks import kept
 
-from gossamer import plugins, store
+from gossamer import plugins
 from gossamer.graph.bias import channel_axes
 from gossamer.graph.layout import CHANNEL_AXES, by_output, divided
 from gossamer.graph.observers.min_max import MinMax
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "portability.json"
+SAME = ("model", "place", "level")
 REAL = HERE.parent.parent / "shared" / "real"
 TARGETS = ("openvino-cpu", "ort-cpu")
 LEVELS = ("portable", "vnni")
@@ -287,15 +289,9 @@ def judged(
 
 
 def keep(row: dict[str, Any]) -> None:
-    """Print one row, and put it among the results."""
+    """Say where it was measured, and put it among the results."""
     machine = environment(physical_cores())
-    row |= {"cpu": machine.cpu, "flags": machine.flags}
-    print(json.dumps(row), flush=True)
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    same = ("model", "place", "level")
-    kept = [r for r in known if any(r[key] != row[key] for key in same)]
-    lines = ",\n".join(json.dumps(r) for r in [*kept, row])
-    store.write_bytes(RESULTS, f"[{lines}]\n".encode())
+    kept.keep(RESULTS, row | {"cpu": machine.cpu, "flags": machine.flags}, SAME)
 
 
 def _level(place: str) -> str:

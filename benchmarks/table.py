@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cases import HERE, load_cases
+from kept import fill
 
-BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 RUNTIME_NAMES = {"ort": "ORT", "openvino": "OpenVINO"}
 HEAD = (
     *("model", "float32, ms", "gossamer, ms", "times faster", "score, float32 → gossamer"),
@@ -20,11 +20,7 @@ Row = dict[str, Any]
 
 def write_table(readme: Path, results: Path = HERE / "results") -> None:
     """Replace what stands between the marks of the README."""
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    body = render(load_results(results))
-    readme.write_text(f"{before}{BEGIN}\n{body}{END}{after}", encoding="utf-8")
+    fill(readme, render(load_results(results)))
 
 
 def load_results(results: Path) -> list[Row]:

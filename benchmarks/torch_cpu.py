@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks import kept
 from benchmarks.judges import judge
 
-from gossamer import plugins, store
+from gossamer import plugins
 from gossamer.graph.steps.fuse import Fuse
 from gossamer.graph.steps.quantize_static import QuantizeStatic
 from gossamer.graph.steps.simplify import Simplify
@@ -41,7 +42,6 @@ from gossamer.tasks import choose
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "results" / "torch_cpu.json", HERE.parent / "docs" / "targets.md"
-BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 REAL = HERE.parent.parent / "shared" / "real"
 MODELS = {
     "resnet20": "cifar10/resnet20.onnx",
@@ -69,12 +69,10 @@ def main() -> None:
     asked = parser.parse_args()
     for name in asked.models:
         with tempfile.TemporaryDirectory() as folder:
-            keep(measured(name, asked, Path(folder)))
+            row = measured(name, asked, Path(folder))
+        kept.keep(RESULTS, row, ("model",))
     if asked.table:
-        text = PAGE.read_text(encoding="utf-8")
-        before, after = text.split(BEGIN)[0], text.split(END)[1]
-        table = render(json.loads(RESULTS.read_text()))
-        PAGE.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+        kept.fill(PAGE, render(json.loads(RESULTS.read_text())))
 
 
 def measured(name: str, asked: argparse.Namespace, folder: Path) -> Row:
@@ -123,8 +121,8 @@ def samples(name: str, model: FloatModel, real: Path, folder: Path, *, is_real: 
         known = {tensor.name for tensor in model.inputs}
         for file in rows.glob("*.npz"):
             with np.load(file) as archive:
-                kept = {key: archive[key] for key in archive.files if key in known}
-            np.savez(file, **kept)
+                feed = {key: archive[key] for key in archive.files if key in known}
+            np.savez(file, **feed)
     request = DataRequest(model=model, path=rows if is_real else None)
     return choose("fidelity", model, {}, has_data=is_real).open(request).calibration
 
@@ -149,24 +147,13 @@ def _runtime(key: str) -> str:
     return str(plugins.load("targets", key.split(maxsplit=1)[0]).runtime)
 
 
-def keep(row: Row) -> None:
-    """Print one row, and put it among the results."""
-    print(json.dumps(row), flush=True)
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    kept = [r for r in known if r["model"] != row["model"]]
-    order = list(MODELS)
-    rows = sorted([*kept, row], key=lambda r: order.index(r["model"]))
-    lines = ",\n".join(json.dumps(r) for r in rows)
-    store.write_bytes(RESULTS, f"[{lines}]\n".encode())
-
-
 def render(rows: list[Row]) -> str:
     """A Markdown table: a line for each model and target."""
     lines = [
         "| model | target | float32 | fused | int8 | score float32 | score int8 |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for row in rows:
+    for row in sorted(rows, key=lambda r: list(MODELS).index(r["model"])):
         base = row["entries"][f"{TARGETS[0]} float32"]["fastest_block_ms"]
         for target in TARGETS:
             found = [row["entries"][f"{target} {name}"] for name in RECIPES]

@@ -14,11 +14,8 @@ One JSON line for each row; it replaces the one of this name in results/weights.
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
 import math
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -28,9 +25,10 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from benchmarks import kept
 from benchmarks.peers import openvino_and_nncf
 
-from gossamer import plugins, store
+from gossamer import plugins
 from gossamer.graph.roundings.gptq import Gptq
 from gossamer.graph.steps.fuse import Fuse
 from gossamer.graph.steps.quantize_weights import QuantizeWeights
@@ -68,16 +66,12 @@ def main() -> None:
             row = {"row": name, **ROWS[name](arguments, Path(folder))}
         machine = environment(physical_cores())
         row |= {"cpu": machine.cpu, "flags": machine.flags, "threads": machine.threads}
-        print(json.dumps(row), flush=True)
-        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-        kept = [r for r in known if r["row"] != name]
-        lines = ",\n".join(json.dumps(r) for r in [*kept, row])
-        store.write_bytes(RESULTS, f"[{lines}]\n".encode())
+        kept.keep(RESULTS, row, ("row",))
 
 
 def perplexity(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Of float32, and of every rounding at 4 bits in groups of 32."""
-    stories = _scorer(arguments.real).stories
+    stories = kept.scorer(arguments.real).stories
     calibration = [{"input_ids": x} for x, _ in stories("calibrate")][:CALIBRATION]
     test = list(stories("test"))
     model = find(str(arguments.real / "stories260k" / "stories260k.onnx")).open(folder)
@@ -354,16 +348,6 @@ def _anonymous(pid: int) -> int:
         return 0
     lines = [line for line in status.splitlines() if line.startswith("RssAnon:")]
     return int(lines[0].split()[1]) * 1024 if lines else 0
-
-
-def _scorer(real: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("score", real / "score.py")
-    if spec is None or spec.loader is None or not (real / "score.py").is_file():
-        raise SystemExit(f"no score.py in {real}: give its folder with --real")
-    scorer = importlib.util.module_from_spec(spec)
-    sys.modules["score"] = scorer
-    spec.loader.exec_module(scorer)
-    return scorer
 
 
 def _perplexity(path: Path, test: list[tuple[np.ndarray, np.ndarray]]) -> float:

@@ -36,13 +36,6 @@ def load(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     return importlib.import_module
 
 
-@pytest.fixture
-def algorithms(repository: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """The module that is run with `python -m`, from the folder above."""
-    monkeypatch.syspath_prepend(str(repository))
-    return importlib.import_module("benchmarks.algorithms")
-
-
 def test_every_architecture_of_a_case_has_a_factory(load: Load, repository: Path) -> None:
     tree = ast.parse((repository / "benchmarks" / "models.py").read_text(encoding="utf-8"))
     factories = {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.name[0] != "_"}
@@ -189,13 +182,24 @@ def test_what_compress_chose_counts_and_not_what_is_fastest(load: Load) -> None:
 def test_the_table_stands_between_the_marks_and_nothing_else_changes(
     load: Load, tmp_path: Path
 ) -> None:
-    table = load("table")
+    begin, end = load("kept").marks()
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
 
-    table.write_table(readme, tmp_path)
+    load("table").write_table(readme, tmp_path)
 
-    assert readme.read_text() == f"before\n{table.BEGIN}\n{table.END}\nafter\n"
+    assert readme.read_text() == f"before\n{begin}\n{end}\nafter\n"
+
+
+def test_a_page_may_have_several_tables(load: Load, tmp_path: Path) -> None:
+    kept = load("benchmarks.kept")
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"{a}\nold\n{b}\n" for a, b in map(kept.marks, ("one", "two"))))
+
+    kept.fill(page, "new\n", "two")
+
+    assert kept.shown(page, "one") == "old\n"
+    assert kept.shown(page, "two") == "new\n"
 
 
 @pytest.mark.parametrize(("noise_floor", "mark"), [(0.1, ""), (1.0, " ~")])
@@ -274,11 +278,9 @@ def test_the_page_on_cpus_tells_the_measured_scores(repository: Path) -> None:
 
 def test_the_guide_to_placement_has_the_table_of_the_results(load: Load) -> None:
     placement = load("benchmarks.placement")
-    text = placement.PAGE.read_text(encoding="utf-8")
-    shown = text.split(placement.BEGIN, 1)[1].split(placement.END, 1)[0]
     rows = json.loads(placement.RESULTS.read_text())
 
-    assert shown == f"\n{placement.render(rows)}"
+    assert load("benchmarks.kept").shown(placement.PAGE) == placement.render(rows)
     assert all(row["gains"].keys() == rows[0]["gains"].keys() for row in rows)
 
 
@@ -296,46 +298,45 @@ def test_anonymous_memory_is_watched(load: Load) -> None:
     assert watch.peak > held.nbytes
 
 
-def test_the_tables_of_algorithms_are_those_of_the_results(
-    algorithms: types.ModuleType, repository: Path
-) -> None:
-    rows = json.loads((repository / "benchmarks" / "results" / "algorithms.json").read_text())
-    page = (repository / "docs" / "algorithms.md").read_text(encoding="utf-8")
+def test_the_tables_of_algorithms_are_those_of_the_results(load: Load) -> None:
+    algorithms = load("benchmarks.algorithms")
+    rows = json.loads(algorithms.RESULTS.read_text())
 
     for name, sets in algorithms.TABLES.items():
-        body = page.split(algorithms.BEGIN.format(name))[1].split(algorithms.END.format(name))[0]
-        written = f"\n{algorithms.render(rows, list(sets))}"
+        body = load("benchmarks.kept").shown(algorithms.PAGE, name)
+        written = algorithms.render(rows, list(sets))
         assert body == written, "run: python -m benchmarks.algorithms --table"
 
 
-def test_every_set_of_options_is_a_step(algorithms: types.ModuleType) -> None:
-    for options in algorithms.SETS.values():
+def test_every_set_of_options_is_a_step(load: Load) -> None:
+    for options in load("benchmarks.algorithms").SETS.values():
         step = plugins.parse("steps", {"quantize-static": options})
         assert plugins.parse("steps", plugins.dump(step)) == step
 
 
-def test_a_row_of_algorithms_replaces_what_was_measured_of_the_same(
-    algorithms: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(algorithms, "RESULTS", tmp_path / "algorithms.json")
+def test_a_row_replaces_what_was_measured_of_the_same(load: Load, tmp_path: Path) -> None:
+    path = tmp_path / "algorithms.json"
     row = {"model": "a", "bits": 8, "options": "none", "sqnr_db": 1.0}
 
     for other in (row, row | {"bits": 4}, row | {"sqnr_db": 2.0}):
-        algorithms.keep(other)
+        load("benchmarks.kept").keep(path, other, load("benchmarks.algorithms").SAME)
 
-    kept = json.loads((tmp_path / "algorithms.json").read_text())
+    kept = json.loads(path.read_text())
     assert [(r["bits"], r["sqnr_db"]) for r in kept] == [(4, 1.0), (8, 2.0)]
 
 
-def test_the_table_of_torch_is_that_of_the_results(load: Load, repository: Path) -> None:
-    module = load("benchmarks.torch_cpu")
-    rows = json.loads((repository / "benchmarks" / "results" / "torch_cpu.json").read_text())
-    page = (repository / "docs" / "targets.md").read_text(encoding="utf-8")
+def test_a_folder_without_a_scorer_says_what_to_give(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no score\.py in .*--real"):
+        load("benchmarks.kept").scorer(tmp_path)
 
-    body = page.split(module.BEGIN)[1].split(module.END)[0]
+
+def test_the_table_of_torch_is_that_of_the_results(load: Load) -> None:
+    module = load("benchmarks.torch_cpu")
+    rows = json.loads(module.RESULTS.read_text())
+    body = load("benchmarks.kept").shown(module.PAGE)
 
     assert {row["model"] for row in rows} <= set(module.MODELS)
-    assert body == f"\n{module.render(rows)}", "run: python -m benchmarks.torch_cpu --table"
+    assert body == module.render(rows), "run: python -m benchmarks.torch_cpu --table"
     for row in rows:  # why it is no default: should this fail, `is_default` of the runtime goes
         fastest = {key: e["fastest_block_ms"] for key, e in row["entries"].items()}
         assert fastest["torch-cpu int8"] > fastest["ort-cpu int8"]

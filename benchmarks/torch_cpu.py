@@ -5,8 +5,9 @@
 
 Each model is made for each target as float32 (nothing done to it), as float32 with the fusions that
 the target wants, and as static int8 (min-max) for the CPU level `portable`. All of them take turns
-at batch 1, length 128. Real models are judged by score.py of the folder of real models; resnet50
-has random weights and no score. One JSON line for each model; it replaces the one before in
+at batch 1, length 128, in blocks of calls: medians, ratios with intervals, and a noise floor. Real
+models are judged by score.py of the folder of real models; resnet50 has random weights and no
+score. One JSON line for each model; it replaces the one before in
 results/torch_cpu.json. `--table` writes the table of docs/targets.md from that file.
 """
 
@@ -94,7 +95,6 @@ def measured(name: str, asked: argparse.Namespace, folder: Path) -> Row:
         compared, latency = found.ratios[key], found.latencies[key]
         entries[key] = {
             "ms": round(latency.median * 1000, 4),
-            "fastest_block_ms": round(min(float(np.median(b)) for b in latency.blocks) * 1000, 4),
             "times_ort_float32": round(compared.value, 3),
             "interval": [round(compared.low, 3), round(compared.high, 3)],
             "peak_rss_bytes": latency.peak_rss_bytes,
@@ -150,19 +150,25 @@ def _runtime(key: str) -> str:
 def render(rows: list[Row]) -> str:
     """A Markdown table: a line for each model and target."""
     lines = [
-        "| model | target | float32 | fused | int8 | score float32 | score int8 |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| model | threads | noise floor | target | float32 | fused | int8 | score float32 "
+        "| score int8 |",
+        "|---|---:|---:|---|" + "---:|" * 5,
     ]
     for row in sorted(rows, key=lambda r: list(MODELS).index(r["model"])):
-        base = row["entries"][f"{TARGETS[0]} float32"]["fastest_block_ms"]
+        threads, floor = row["environment"]["threads"], f"{row['noise_floor']:.2f}"
         for target in TARGETS:
             found = [row["entries"][f"{target} {name}"] for name in RECIPES]
-            times = [e["fastest_block_ms"] for e in found]
-            speeds = [f"{ms:.2f} ms, {base / ms:.2f}×" for ms in times]
             scores = [e.get("score") for e in (found[0], found[-1])]
             told = ["–" if s is None else f"{100 * s:.1f}" for s in scores]
-            lines.append(f"| {' | '.join([row['model'], f'`{target}`', *speeds, *told])} |")
+            cells = [row["model"], str(threads), floor, f"`{target}`", *map(_cell, found), *told]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _cell(entry: Row) -> str:
+    """Milliseconds, how many times faster than float32 on ONNX Runtime, and between what."""
+    low, high = entry["interval"]
+    return f"{entry['ms']:.2f} ms, {entry['times_ort_float32']:.2f}× [{low:.2f}, {high:.2f}]"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from gossamer.task import DataRequest
 if TYPE_CHECKING:
     from gossamer.artifact import Artifact
     from gossamer.progress import Progress
-    from gossamer.source import FloatModel
+    from gossamer.source import FloatModel, Source
     from gossamer.statistics import Statistics
     from gossamer.task import Split, Task, TaskData
     from gossamer.trained import TrainingRows
@@ -71,8 +71,7 @@ def rerun(
     parsed = parse(record)
     plugins.load("targets", parsed.target)  # before any work
     store.check_writable(out)
-    kept = {CACHE} if parsed.module_steps else set()  # what a killed training left
-    if out.exists() and {path.name for path in out.iterdir()} - kept:
+    if out.exists() and any(out.iterdir()) and not _is_unfinished(parsed, out):
         raise OutputError(f"an empty or absent folder {out}", "a folder with files")
     if parsed.module_steps:
         return _rerun_trained(record, parsed, out, watcher)
@@ -91,6 +90,13 @@ def rerun(
             raise
 
 
+def _is_unfinished(recipe: Recipe, out: Path) -> bool:
+    """Whether `out` is what a killed training left."""
+    from gossamer.trained import STAGES
+
+    return bool(recipe.module_steps) and (out / CACHE).is_dir() and not (out / STAGES).exists()
+
+
 def _rerun_trained(
     record: dict[str, Any], recipe: Recipe, out: Path, progress: Progress
 ) -> Artifact:
@@ -105,7 +111,14 @@ def _rerun_trained(
     record["source"]["digest"] = record["source"]["digest"] or model.digest
     check_model(record, model, name)
     task = plugins.parse("tasks", record["task"]).resolved(model)
-    found = trained(source, recipe, _training(record, model), cache=out / CACHE, progress=progress)
+    found = trained(
+        source,
+        recipe,
+        _training(record, model),
+        teacher=_teacher(record),
+        cache=out / CACHE,
+        progress=progress,
+    )
     made_with = calibration(record, found.model, progress)
     artifact = run(found.model, recipe, out / "model", made_with, progress)
     last = artifact if recipe.graph_steps and not artifact.elsewhere else None
@@ -114,6 +127,27 @@ def _rerun_trained(
     store.write_text(out / "recipe.yaml", yaml.safe_dump(record, sort_keys=False))
     store.write_text(out / STAGES, json.dumps(document, indent=1))
     return artifact
+
+
+def _teacher(record: dict[str, Any]) -> Source | None:
+    """Who teaches, if it is not the model as it came.
+
+    Raises:
+        DataError: It is another model than the recipe was run with.
+    """
+    from gossamer.sources import find
+
+    if "teacher" not in record:
+        return None
+    name, known = str(record["teacher"]["model"]), record["teacher"]["digest"]
+    teacher = find(name)
+    found = teacher.trainable().digest
+    if known not in ("", found):
+        raise DataError(
+            f"the teacher of the recipe, digest {known}", f"one with digest {found} at {name}"
+        )
+    record["teacher"]["digest"] = found
+    return teacher
 
 
 def _training(record: dict[str, Any], model: FloatModel) -> TrainingRows | None:
@@ -193,6 +227,8 @@ def read(path: Path) -> dict[str, Any]:
     for name in FILES:
         if name in record["data"]:
             _check(record["data"][name], FILE, f"data, {name} of {path}")
+    if "teacher" in record:
+        _check(record["teacher"], KEYS["source"], f"teacher of {path}")
     if "training" in record:
         _check(record["training"], FILE, f"training of {path}")
     exclude = record["calibration"].setdefault("exclude", {})
@@ -213,10 +249,11 @@ def _completed(record: Any) -> Any:
     recipe = record.get("recipe") if isinstance(record, dict) else None
     if not isinstance(recipe, dict) or not {"module-steps", "module_steps"} & set(recipe):
         return record
-    source, data = record.get("source"), record.get("data")
-    if isinstance(source, str):
-        source = {"model": source}
-    record["source"] = {"digest": "", **source} if isinstance(source, dict) else source
+    data = record.get("data")
+    for key in ("source", "teacher"):
+        if key in record:
+            named = {"model": record[key]} if isinstance(record[key], str) else record[key]
+            record[key] = {"digest": "", **named} if isinstance(named, dict) else named
     data = {"data": {"path": data}} if isinstance(data, str) else data
     record["data"] = {"seed": recipe.get("seed", 0), "length": 128, **(data or {})}
     training = record.get("training")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 STAGES = "stages.json"
 FILES = "files"
-SECONDS = 4.0  # of each stage, timed in turns
+SECONDS = 1.0  # of each stage, timed in turns
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,11 +83,12 @@ class Trained:
         return self.stages[-1].model
 
 
-def trained(
+def trained(  # noqa: PLR0913 - who learns what from whom, and where it is kept
     source: Source,
     recipe: Recipe,
     training: TrainingRows | None,
     *,
+    teacher: Source | None = None,
     cache: Path,
     progress: Progress,
 ) -> Trained:
@@ -100,6 +101,7 @@ def trained(
         source: A format that holds a torch module.
         recipe: Has module steps.
         training: Labelled samples; None for steps that ask for none.
+        teacher: What techniques learn from; None is the source as it came.
         cache: A folder of the caller's.
         progress: Is told of every stage.
 
@@ -112,13 +114,15 @@ def trained(
 
     float_model, given = source.open(cache), source.trainable()
     stages = [_stage("float", float_model, given.module)]
-    key = f"{given.digest} {training and training.sha256} {recipe.seed}"
+    own = teacher or source
+    taught_by = own.trainable().digest if teacher else given.digest
+    key = f"{given.digest} {taught_by} {training and training.sha256} {recipe.seed}"
     for step in recipe.module_steps:
         (name,) = dumped = plugins.dump(step)
         key = hashlib.sha256(f"{key} {json.dumps(dumped, sort_keys=True)}".encode()).hexdigest()
         context = ModuleContext(
             training=_batches(training, given),
-            teacher=lambda: source.trainable().module,
+            teacher=lambda: own.trainable().module,
             seed=recipe.seed,
             folder=cache / "modules" / key[:16],
             progress=progress,
@@ -138,8 +142,9 @@ def judged(
 ) -> dict[str, Any]:
     """A row for every stage, and one for the files that the graph steps made of the last.
 
-    Scores are of the report split; drops are against the source, with paired intervals; latencies
-    of all are measured in turns (batch 1, length 128), and speed-ups are against the source.
+    Scores are of all rows but those for calibration: nothing was chosen by them. Drops are against
+    the source, with paired intervals; latencies of all are measured in turns (batch 1, length
+    128), and speed-ups are against the source.
 
     Raises:
         MeasureError: A stage cannot be run.
@@ -152,10 +157,11 @@ def judged(
         contenders.append(
             Contender(name=f"files {FILES}", runtime=artifact.runtime, path=artifact.path)
         )
-    progress.stage("score every stage", total=len(contenders) * len(data.report))
-    scores = _scores(contenders, task, data.report, progress)
+    split = _judging(data)
+    progress.stage("score every stage", total=len(contenders) * len(split))
+    scores = _scores(contenders, task, split, progress)
     progress.stage("time every stage")
-    feed = example(found.model.inputs, next(data.report.feeds()), 1, 128)
+    feed = example(found.model.inputs, next(split.feeds()), 1, 128)
     cores = physical_cores()
     compared = measure_latency(contenders, feed, threads=cores, seconds=SECONDS)
     held: list[Stage | None] = [*found.stages, None]
@@ -164,7 +170,7 @@ def judged(
             "schema_version": SCHEMA_VERSION,
             "task": plugins.dump(task),
             "metric": task.metric_name,
-            "n": len(data.report),
+            "n": len(split),
             "noise_floor": compared.noise_floor,
             "environment": environment(cores).dump(),
             "stages": [
@@ -205,8 +211,8 @@ def table(document: dict[str, Any]) -> str:
     lines = [
         [
             row["stage"],
-            f"{row['report_score']:.4f}",
-            f"{row['report_drop']:+.4f}",
+            f"{row['score']:.4f}",
+            f"{row['drop']:+.4f}",
             "" if row["parameters"] is None else f"{row['parameters']:,}",
             "" if row["zeros"] is None else f"{row['zeros']:.1%}",
             f"{row['size_bytes'] / 1e6:.2f}",
@@ -226,6 +232,14 @@ def rows_to_train(data: TaskData) -> Split:
     parts = (data.calibration, data.search, data.report)
     indices = sorted({i for part in parts if part.samples is samples for i in part.indices})
     return Split(samples=samples, indices=tuple(indices))
+
+
+def _judging(data: TaskData) -> Split:
+    """Search and report together where they are of one place, else the report."""
+    if data.search.samples is not data.report.samples:
+        return data.report
+    indices = sorted((*data.search.indices, *data.report.indices))
+    return Split(samples=data.report.samples, indices=tuple(indices))
 
 
 def _stage(name: str, model: FloatModel, module: nn.Module) -> Stage:
@@ -272,9 +286,9 @@ def _row(
     return {
         "stage": contender.name.split(" ")[-1],
         "runtime": contender.runtime,
-        "report_score": own.value,
-        "report_drop": drop(task, first.value, own.value),
-        "report_interval": paired_interval(task, first.rows, own.rows),
+        "score": own.value,
+        "drop": drop(task, first.value, own.value),
+        "interval": paired_interval(task, first.rows, own.rows),
         "parameters": stage and stage.parameters,
         "zeros": stage and stage.zeros,
         "size_bytes": sum(path.stat().st_size for path in files_of(contender.path)),

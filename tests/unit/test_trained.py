@@ -53,12 +53,12 @@ def test_there_is_a_row_for_every_stage(finished: Path) -> None:
     first, fitted, files = document["stages"]
 
     assert [row["stage"] for row in document["stages"]] == ["float", "fit", "files"]
-    assert document["n"] == 136  # (400 - 128) / 2
-    assert first["report_score"] < 0.6
-    assert fitted["report_score"] > 0.95
-    assert fitted["report_drop"] == pytest.approx(first["report_score"] - fitted["report_score"])
-    assert fitted["report_interval"][0] <= fitted["report_drop"] <= fitted["report_interval"][1]
-    assert files["report_score"] == pytest.approx(fitted["report_score"])
+    assert document["n"] == 272  # 400 - 128
+    assert first["score"] < 0.6
+    assert fitted["score"] > 0.95
+    assert fitted["drop"] == pytest.approx(first["score"] - fitted["score"])
+    assert fitted["interval"][0] <= fitted["drop"] <= fitted["interval"][1]
+    assert files["score"] == pytest.approx(fitted["score"])
     assert first["parameters"] == sum(p.numel() for p in trainable.network().parameters())
     assert all(row["latency_ms"]["median"] > 0 for row in document["stages"])
 

@@ -18,7 +18,7 @@ from gossamer.errors import StorageError, TrainingError
 from gossamer.plugins import require
 from gossamer.train.attachment import Attachments
 from gossamer.train.augment import flip_and_shift
-from gossamer.train.loss import batch_loss
+from gossamer.train.task_loss import batch_loss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

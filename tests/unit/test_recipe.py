@@ -15,12 +15,12 @@ from gossamer.recipe import Recipe
 from gossamer.step import GraphStep
 
 
-def steps() -> list[GraphStep]:
+def steps(family: str = "steps") -> list[GraphStep]:
     """A value of every step that needs no options."""
     return [
-        plugins.parse("steps", name)
-        for name in plugins.names("steps")
-        if not any(is_required(f) for f in dataclasses.fields(plugins.load("steps", name)))
+        plugins.parse(family, name)
+        for name in plugins.names(family)
+        if not any(is_required(f) for f in dataclasses.fields(plugins.load(family, name)))
     ]
 
 
@@ -34,6 +34,9 @@ recipes = st.builds(
     cpu=st.sampled_from(["portable", "native", "avx2", "vnni"]),
     precision=st.sampled_from(["default", "f32"]),
     seed=st.integers(0, 2**31),
+    module_steps=st.lists(
+        st.deferred(lambda: st.sampled_from(steps("module-steps"))), max_size=2
+    ).map(tuple),
     graph_steps=st.lists(st.deferred(lambda: st.sampled_from(steps())), max_size=3).map(tuple),
 )
 

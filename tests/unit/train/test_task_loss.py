@@ -1,0 +1,99 @@
+"""The loss of a batch, and images moved at random."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossamer.errors import TrainingError
+
+torch = pytest.importorskip("torch")
+from gossamer.train.augment import flip_and_shift  # noqa: E402
+from gossamer.train.task_loss import batch_loss, logits_of  # noqa: E402
+
+pytestmark = pytest.mark.torch
+Named = namedtuple("Named", ["loss", "logits"])
+
+
+class Echo(torch.nn.Module):  # type: ignore[misc,name-defined]
+    """Returns its input in one of the shapes that modules return."""
+
+    def __init__(self, kind: str = "tensor") -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Any) -> Any:
+        made = {
+            "tensor": x,
+            "tuple": (x, "text"),
+            "dict": {"hidden": x * 0, "logits": x},
+            "named": Named(None, x),
+        }
+        return made.get(self.kind)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "tuple", "dict", "named"])
+def test_classes_are_judged_by_cross_entropy_whatever_form_the_output_has(kind: str) -> None:
+    x, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
+
+    found = batch_loss(Echo(kind), {"x": x, "labels": labels})
+
+    expected = (x.double().logsumexp(1) - x.double()[torch.arange(5), labels]).mean()
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_numbers_are_judged_by_their_squared_error() -> None:
+    found = batch_loss(
+        Echo(), {"x": torch.tensor([[1.0], [4.0]]), "labels": torch.tensor([0.0, 2])}
+    )
+
+    assert float(found) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels"),
+    [((4, 3), [0, 1, 2, 3]), ((4, 3, 2), [0, 1, 2, 1]), ((3, 3), [0, 1]), ((2, 2), [0.5, 1.0])],
+)
+def test_outputs_that_do_not_fit_the_labels_are_refused(shape: Any, labels: list[float]) -> None:
+    with pytest.raises(TrainingError, match=r"outputs for \d labels"):
+        batch_loss(Echo(), {"x": torch.zeros(shape), "labels": torch.tensor(labels)})
+
+
+def test_labels_reach_a_module_that_takes_them() -> None:
+    class Asking(Echo):
+        def forward(self, x: Any, labels: Any = None) -> Any:
+            assert labels is not None
+            return x
+
+    batch_loss(Asking(), {"x": torch.zeros(2, 3), "labels": torch.tensor([0, 1])})
+
+
+def test_a_module_without_tensors_has_no_logits() -> None:
+    with pytest.raises(TrainingError, match="a module that returns logits; received NoneType"):
+        logits_of(Echo("nothing")(torch.zeros(1)))
+
+
+@given(st.integers(0, 1000), st.integers(1, 4), st.integers(8, 24))
+def test_images_are_flipped_and_shifted_but_stay_what_they_are(
+    seed: int, count: int, side: int
+) -> None:
+    images = torch.randn(count, 2, side, side, generator=torch.Generator().manual_seed(seed))
+    batch = {"x": images, "labels": torch.arange(count)}
+
+    moved = flip_and_shift(batch, torch.Generator().manual_seed(seed))
+
+    reach = side // 8
+    padded = torch.nn.functional.pad(images, (reach,) * 4)
+    assert torch.equal(moved["labels"], batch["labels"])
+    assert moved["x"].shape == images.shape
+    for given_image, found in zip(padded, moved["x"], strict=True):
+        cut = [
+            given_image[:, top : top + side, left : left + side]
+            for top in range(2 * reach + 1)
+            for left in range(2 * reach + 1)
+        ]
+        assert any(torch.equal(found, c) or torch.equal(found, c.flip(-1)) for c in cut)

@@ -189,14 +189,20 @@ def _move_in(prepared: Prepared, scratch: Path) -> Prepared:
 
 def record(prepared: Prepared, winner: Candidate | None) -> dict[str, Any]:
     """What `recipe.yaml` says: source, task, data with digests, calibration, recipe."""
+    from gossamer.trained import origin
+
     request = prepared.request
     found = Path(request.model)
     paths = {"data": request.data, "calibration-data": request.calibration_data}
+    before = origin(found, request.seed)
+    steps = {"module-steps": before["recipe"]["module-steps"]} if before else {}
     return {
         "source": {
             "model": str(found.resolve()) if found.exists() else request.model,
             "digest": prepared.model.digest,
         },
+        # a module that `gossamer run` trained: the whole way to it is part of the recipe
+        **{key: before[key] for key in ("source", "teacher", "training") if key in before},
         "task": plugins.dump(prepared.task),
         "data": {
             **{
@@ -215,6 +221,6 @@ def record(prepared: Prepared, winner: Candidate | None) -> dict[str, Any]:
             "samples": len(prepared.data.calibration),
             "threads": prepared.threads,
         },
-        "recipe": winner.recipe if winner is not None else {},
+        "recipe": {**winner.recipe, **steps} if winner is not None else {},
         "files": dict(winner.files) if winner is not None else {},
     }

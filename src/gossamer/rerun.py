@@ -102,7 +102,7 @@ def _rerun_trained(
 ) -> Artifact:
     """The files, and beside them the trained module, a row for every stage, and the recipe."""
     from gossamer.sources import find
-    from gossamer.trained import STAGES, judged, save, trained
+    from gossamer.trained import MODULE, STAGES, judged, save, trained
 
     progress.stage("open the model")
     name = str(record["source"]["model"])
@@ -122,8 +122,9 @@ def _rerun_trained(
     made_with = calibration(record, found.model, progress)
     artifact = run(found.model, recipe, out / "model", made_with, progress)
     last = artifact if recipe.graph_steps and not artifact.elsewhere else None
-    document = judged(found, last, task, _data(record, model), progress)
-    save(found, out / "module")
+    length = int(record["data"]["length"])
+    document = judged(found, last, task, _data(record, model), length=length, progress=progress)
+    save(found, out / MODULE)
     store.write_text(out / "recipe.yaml", yaml.safe_dump(record, sort_keys=False))
     store.write_text(out / STAGES, json.dumps(document, indent=1))
     return artifact

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from gossamer import plugins, store
 from gossamer.evaluate import files_of
 from gossamer.measure.environment import environment, physical_cores
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from gossamer.task import Task, TaskData
 
 STAGES = "stages.json"
+MODULE = "module"
 FILES = "files"
 SECONDS = 1.0  # of each stage, timed in turns
 
@@ -83,7 +86,7 @@ class Trained:
         return self.stages[-1].model
 
 
-def trained(  # noqa: PLR0913 - who learns what from whom, and where it is kept
+def trained(
     source: Source,
     recipe: Recipe,
     training: TrainingRows | None,
@@ -137,14 +140,20 @@ def trained(  # noqa: PLR0913 - who learns what from whom, and where it is kept
     return Trained(stages=tuple(stages), module=given.module)
 
 
-def judged(
-    found: Trained, artifact: Artifact | None, task: Task, data: TaskData, progress: Progress
+def judged(  # noqa: PLR0913 - what is judged, by what, and how
+    found: Trained,
+    artifact: Artifact | None,
+    task: Task,
+    data: TaskData,
+    *,
+    length: int,
+    progress: Progress,
 ) -> dict[str, Any]:
     """A row for every stage, and one for the files that the graph steps made of the last.
 
     Scores are of all rows but those for calibration: nothing was chosen by them. Drops are against
-    the source, with paired intervals; latencies of all are measured in turns (batch 1, length
-    128), and speed-ups are against the source.
+    the source, with paired intervals; latencies of all are measured in turns (batch 1, sequences of
+    `length`), and speed-ups are against the source.
 
     Raises:
         MeasureError: A stage cannot be run.
@@ -161,7 +170,7 @@ def judged(
     progress.stage("score every stage", total=len(contenders) * len(split))
     scores = _scores(contenders, task, split, progress)
     progress.stage("time every stage")
-    feed = example(found.model.inputs, next(split.feeds()), 1, 128)
+    feed = example(found.model.inputs, next(split.feeds()), 1, length)
     cores = physical_cores()
     compared = measure_latency(contenders, feed, threads=cores, seconds=SECONDS)
     held: list[Stage | None] = [*found.stages, None]
@@ -204,6 +213,17 @@ def save(found: Trained, folder: Path) -> None:
         # tied weights lie in the file once for each name: safetensors refuses shared memory
         tensors = {n: x.detach().clone().contiguous() for n, x in module.state_dict().items()}
         (scratch / "weights.safetensors").write_bytes(serialized(tensors))
+
+
+def origin(module: Path, seed: int) -> dict[str, Any]:
+    """The recipe by which `run` trained the module in this folder; empty if it did not.
+
+    A recipe has one seed: with another one than that of the training, it is empty too.
+    """
+    if module.name != MODULE or not (module.parent / STAGES).is_file():
+        return {}
+    record: dict[str, Any] = yaml.safe_load((module.parent / "recipe.yaml").read_text())
+    return record if record["recipe"].get("seed", 0) == seed else {}
 
 
 def table(document: dict[str, Any]) -> str:

@@ -134,3 +134,56 @@ def test_an_onnx_file_cannot_be_trained(tmp_path: Path, finished: Path) -> None:
 
     with pytest.raises(SourceError, match="a model that torch can train"):
         gossamer.rerun(path, tmp_path / "out")
+
+
+def write_bert(folder: Path) -> tuple[Path, Path, Path]:
+    """A tiny BERT that classifies, and two files of texts as numbers."""
+    transformers = pytest.importorskip("transformers")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = transformers.BertConfig(
+            vocab_size=50,
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=128,
+        )
+        transformers.BertForSequenceClassification(config).save_pretrained(folder / "bert")
+    random, paths = np.random.default_rng(0), []
+    for name, count in (("train", 64), ("judge", 64)):
+        ids = random.integers(2, 50, (count, 8))
+        inputs = {"input_ids": ids, "attention_mask": ids * 0 + 1, "token_type_ids": ids * 0}
+        paths.append(folder / f"{name}.npz")
+        np.savez(paths[-1], labels=(ids < 25).sum(1) // 5, **inputs)
+    return folder / "bert", paths[0], paths[1]
+
+
+@pytest.mark.slow
+def test_what_compress_makes_of_a_trained_module_is_one_recipe(tmp_path: Path) -> None:
+    bert, training, data = write_bert(tmp_path)
+    recipe = write(
+        tmp_path,
+        source=str(bert),
+        data=str(data),
+        training=str(training),
+        recipe={"target": "ort-cpu", "module-steps": [{"fit": {"epochs": 1}}]},
+    )
+    gossamer.rerun(recipe, tmp_path / "trained")
+
+    result = gossamer.compress(
+        tmp_path / "trained" / "module",
+        task="classification",
+        data=data,
+        targets=["ort-cpu"],
+        trials=2,
+        out=tmp_path / "out",
+    )
+    written = yaml.safe_load((tmp_path / "out" / "recipe.yaml").read_text())
+    again = gossamer.rerun(tmp_path / "out" / "recipe.yaml", tmp_path / "again")
+
+    assert result.winner is not None
+    assert written["source"]["model"] == str(bert)
+    assert [next(iter(step)) for step in written["recipe"]["module-steps"]] == ["fit"]
+    assert written["recipe"]["graph-steps"] == result.winner.recipe["graph-steps"]
+    assert again.sha256() == {n: sha256(tmp_path / "out" / "model" / n) for n in again.files}

@@ -141,7 +141,11 @@ def _plain(value: object) -> object:
     if plugins.is_member(value):
         ((name, _),) = plugins.dump(value).items()
         return name
-    return {(): "[]", None: "null", True: "true", False: "false"}.get(value, value)  # type: ignore[call-overload]
+    if isinstance(value, tuple) and value:
+        return f"[{', '.join(str(_plain(each)) for each in value)}]"
+    if isinstance(value, bool):  # 1.0 is equal to True
+        return str(value).lower()
+    return {(): "[]", None: "null"}.get(value, value)  # type: ignore[call-overload]
 
 
 def _cell(text: str) -> str:

@@ -28,6 +28,7 @@ FAMILIES = {
     "runtimes": ("gossamer.runtimes", "gossamer.runtime:Runtime"),
     "module-steps": ("gossamer.train.steps", "gossamer.step:ModuleStep"),
     "techniques": ("gossamer.train.techniques", "gossamer.train.attachment:Technique"),
+    "losses": ("gossamer.train.losses", "gossamer.train.loss:Loss"),
     "steps": ("gossamer.graph.steps", "gossamer.step:GraphStep"),
     "roundings": ("gossamer.graph.roundings", "gossamer.step:Rounding"),
     "ranges": ("gossamer.graph.observers", "gossamer.step:RangeRule"),

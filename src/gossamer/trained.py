@@ -140,7 +140,7 @@ def trained(
     return Trained(stages=tuple(stages), module=given.module)
 
 
-def judged(  # noqa: PLR0913 - what is judged, by what, and how
+def judged(
     found: Trained,
     artifact: Artifact | None,
     task: Task,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from gossamer.errors import TrainingError
 
@@ -52,8 +52,13 @@ class Attachment:
         self.model = model
         self._hooks: list[RemovableHandle] = []
 
-    def loss(self, loss: Tensor) -> Tensor:
-        """What to minimise, given the task's loss on the outputs of the last forward pass."""
+    def loss(self, loss: Tensor, labels: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """What to minimise, given the task's loss on the outputs of the last forward pass.
+
+        Args:
+            loss: The task's loss.
+            labels: For techniques that need them, where the model's forward does not take them.
+        """
         return loss
 
     def detach(self) -> None:
@@ -76,13 +81,12 @@ class Attachment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Technique(ABC):
-    """One technique with its options, to be attached to any number of trainings.
+    """One technique with its options, to be attached to any number of trainings."""
 
-    Attributes:
-        needs: What of `Known` a loop must tell it.
-    """
-
-    needs: ClassVar[frozenset[str]] = frozenset()
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of `Known` a loop should tell it."""
+        return frozenset()
 
     @abstractmethod
     def attach(
@@ -130,10 +134,10 @@ class Attachments:
             self.detach()
             raise
 
-    def loss(self, loss: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, labels: Tensor | None = None) -> Tensor:
         """What to minimise, given the task's loss: each may change what those before it made."""
         for attachment in self._attached:
-            loss = attachment.loss(loss)
+            loss = attachment.loss(loss, labels)
         return loss
 
     def state(self) -> dict[str, Tensor]:

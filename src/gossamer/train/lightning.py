@@ -36,9 +36,9 @@ class LightningTechniques(Callback):
         self.attached: Attachments | None = None
         self._kept: Mapping[str, Tensor] | None = None
 
-    def loss(self, loss: Tensor) -> Tensor:
+    def loss(self, loss: Tensor, labels: Tensor | None = None) -> Tensor:
         """What to minimise, given the task's loss on the outputs of the last forward pass."""
-        return loss if self.attached is None else self.attached.loss(loss)
+        return loss if self.attached is None else self.attached.loss(loss, labels)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Attach; go on with a checkpoint's state if Lightning does.

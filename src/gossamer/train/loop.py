@@ -18,6 +18,7 @@ from gossamer.errors import StorageError, TrainingError
 from gossamer.plugins import require
 from gossamer.train.attachment import Attachments
 from gossamer.train.augment import flip_and_shift
+from gossamer.train.batches import LABELS
 from gossamer.train.task_loss import batch_loss
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def _train(run: _Training) -> None:
         # a seed for each step: a training that goes on draws what the whole one would have drawn
         seed = (run.context.seed * run.steps + step) * run.accelerator.num_processes
         torch.manual_seed(seed + run.accelerator.process_index)
-        loss = run.attached.loss(batch_loss(run.model, _augmented(batch, run)))
+        loss = batch_loss(run.model, _augmented(batch, run))
+        loss = run.attached.loss(loss, batch[LABELS])
         _check_finite(loss, step, run)
         run.accelerator.backward(loss)
         run.optimizer.step()

@@ -144,5 +144,5 @@ def test_without_samples_it_says_how_to_name_them(tmp_path: Path) -> None:
     context = trainable.context(tmp_path)
     object.__setattr__(context, "training", None)
 
-    with pytest.raises(TrainingError, match="training: PATH"):
+    with pytest.raises(RecipeError, match="training: PATH"):
         OPTIONS.apply(trainable.network(), context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 import pytest
@@ -13,10 +12,9 @@ from gossamer.errors import TrainingError
 
 torch = pytest.importorskip("torch")
 from gossamer.train.augment import flip_and_shift  # noqa: E402
-from gossamer.train.task_loss import batch_loss, logits_of  # noqa: E402
+from gossamer.train.task_loss import batch_loss  # noqa: E402
 
 pytestmark = pytest.mark.torch
-Named = namedtuple("Named", ["loss", "logits"])
 
 
 class Echo(torch.nn.Module):  # type: ignore[misc,name-defined]
@@ -29,14 +27,14 @@ class Echo(torch.nn.Module):  # type: ignore[misc,name-defined]
     def forward(self, x: Any) -> Any:
         made = {
             "tensor": x,
-            "tuple": (x, "text"),
+            "tuple": (x.sum(), x),
             "dict": {"hidden": x * 0, "logits": x},
-            "named": Named(None, x),
+            "logits": {"loss": None, "logits": x},
         }
         return made.get(self.kind)
 
 
-@pytest.mark.parametrize("kind", ["tensor", "tuple", "dict", "named"])
+@pytest.mark.parametrize("kind", ["tensor", "tuple", "dict", "logits"])
 def test_classes_are_judged_by_cross_entropy_whatever_form_the_output_has(kind: str) -> None:
     x, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
 
@@ -73,8 +71,8 @@ def test_labels_reach_a_module_that_takes_them() -> None:
 
 
 def test_a_module_without_tensors_has_no_logits() -> None:
-    with pytest.raises(TrainingError, match="a module that returns logits; received NoneType"):
-        logits_of(Echo("nothing")(torch.zeros(1)))
+    with pytest.raises(TrainingError, match=r"logits from Echo.*received NoneType"):
+        batch_loss(Echo("nothing"), {"x": torch.zeros(1), "labels": torch.tensor([0])})
 
 
 @given(st.integers(0, 1000), st.integers(1, 4), st.integers(8, 24))

@@ -44,6 +44,12 @@ class Distill(Technique):
         if not (math.isfinite(self.hard_weight) and self.hard_weight >= 0):
             raise RecipeError("a hard-weight of at least 0", repr(self.hard_weight))
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """A teacher, unless every loss does without, and a batch to compare widths on."""
+        has_teacher = any(loss.needs_teacher for loss in self.losses)
+        return frozenset({"batches", "teacher"} if has_teacher else {"batches"})
+
     def attach(
         self, model: nn.Module, optimizer: Optimizer | None = None, **known: Unpack[Known]
     ) -> Distilling:

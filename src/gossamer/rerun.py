@@ -119,11 +119,24 @@ def _rerun_trained(
         cache=out / CACHE,
         progress=progress,
     )
-    made_with = calibration(record, found.model, progress)
-    artifact = run(found.model, recipe, out / "model", made_with, progress)
-    last = artifact if recipe.graph_steps and not artifact.elsewhere else None
+    artifacts = {}
+    for label, each, folder in (
+        # what training adds to that is what the last row says
+        ("files of the source", model, out / CACHE / "model"),
+        ("files", found.model, out / "model"),
+    ):
+        made_with = calibration(record, each, progress)
+        artifacts[label] = artifact = run(each, recipe, folder, made_with, progress)
+    is_told = recipe.graph_steps and not artifact.elsewhere
     length = int(record["data"]["length"])
-    document = judged(found, last, task, _data(record, model), length=length, progress=progress)
+    document = judged(
+        found,
+        artifacts if is_told else {},
+        task,
+        _data(record, model),
+        length=length,
+        progress=progress,
+    )
     save(found, out / MODULE)
     store.write_text(out / "recipe.yaml", yaml.safe_dump(record, sort_keys=False))
     store.write_text(out / STAGES, json.dumps(document, indent=1))

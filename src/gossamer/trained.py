@@ -27,6 +27,8 @@ from gossamer.step import ModuleContext
 from gossamer.task import Split, example
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from gossamer.artifact import Artifact
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 STAGES = "stages.json"
 MODULE = "module"
-FILES = "files"
 SECONDS = 1.0  # of each stage, timed in turns
 
 
@@ -142,14 +143,14 @@ def trained(
 
 def judged(
     found: Trained,
-    artifact: Artifact | None,
+    artifacts: Mapping[str, Artifact],
     task: Task,
     data: TaskData,
     *,
     length: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """A row for every stage, and one for the files that the graph steps made of the last.
+    """A row for every stage, and one for each of `artifacts`, by its name.
 
     Scores are of all rows but those for calibration: nothing was chosen by them. Drops are against
     the source, with paired intervals; latencies of all are measured in turns (batch 1, sequences of
@@ -162,10 +163,10 @@ def judged(
         Contender(name=f"{k} {stage.name}", runtime="ort", path=stage.model.path)
         for k, stage in enumerate(found.stages)
     ]
-    if artifact is not None:
-        contenders.append(
-            Contender(name=f"files {FILES}", runtime=artifact.runtime, path=artifact.path)
-        )
+    contenders += [
+        Contender(name=f"- {name}", runtime=artifact.runtime, path=artifact.path)
+        for name, artifact in artifacts.items()
+    ]
     split = _judging(data)
     progress.stage("score every stage", total=len(contenders) * len(split))
     scores = _scores(contenders, task, split, progress)
@@ -173,7 +174,7 @@ def judged(
     feed = example(found.model.inputs, next(split.feeds()), 1, length)
     cores = physical_cores()
     compared = measure_latency(contenders, feed, threads=cores, seconds=SECONDS)
-    held: list[Stage | None] = [*found.stages, None]
+    held: list[Stage | None] = [*found.stages, *[None] * len(artifacts)]
     document: dict[str, Any] = plain(
         {
             "schema_version": SCHEMA_VERSION,
@@ -184,7 +185,7 @@ def judged(
             "environment": environment(cores).dump(),
             "stages": [
                 _row(contender, stage, scores, compared, task)
-                for contender, stage in zip(contenders, held, strict=False)
+                for contender, stage in zip(contenders, held, strict=True)
             ],
         }
     )
@@ -304,7 +305,7 @@ def _row(
     first, own = next(iter(scores.values())), scores[contender.name]
     ratio = compared.ratios[contender.name]
     return {
-        "stage": contender.name.split(" ")[-1],
+        "stage": contender.name.split(" ", 1)[1],
         "runtime": contender.runtime,
         "score": own.value,
         "drop": drop(task, first.value, own.value),

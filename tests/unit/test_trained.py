@@ -50,9 +50,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_is_a_row_for_every_stage(finished: Path) -> None:
     document = json.loads((finished / "stages.json").read_text())
-    first, fitted, files = document["stages"]
+    first, fitted, without, files = document["stages"]
 
-    assert [row["stage"] for row in document["stages"]] == ["float", "fit", "files"]
+    assert [row["stage"] for row in document["stages"]] == [
+        *("float", "fit", "files of the source", "files")
+    ]
+    assert without["score"] == pytest.approx(first["score"])
     assert document["n"] == 272  # 400 - 128
     assert first["score"] < 0.6
     assert fitted["score"] > 0.95

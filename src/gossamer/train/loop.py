@@ -66,8 +66,9 @@ def fit(model: nn.Module, options: Fit, context: ModuleContext) -> nn.Module:
         return model.eval()
     accelerator = accelerate.Accelerator(
         cpu=not torch.cuda.is_available(),
-        # an encoder's pooler may get no gradient
-        kwargs_handlers=[accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)],
+        # some parameters get no gradient (an encoder's pooler), and some get theirs from what
+        # techniques make of hidden states, beside the output: the first step shows which
+        kwargs_handlers=[accelerate.DistributedDataParallelKwargs(static_graph=True)],
     )
     with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as leave:
         run = _joined(model, options, context, accelerator, leave)

@@ -102,9 +102,15 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, torch; torch.set_num_threads(1)\n"
         "from zoo import trainable; from gossamer.train.steps.fit import Fit\n"
+        "from gossamer.train.losses.features import Features\n"
+        "from gossamer.train.techniques.distill import Distill\n"
         "network = trainable.network(); network.drop.p = 0.0\n"
         "context = trainable.context(pathlib.Path(sys.argv[1]))\n"
-        "Fit(epochs=2, learning_rate=0.01).apply(network, context)\n"
+        "torch.manual_seed(0); wider = trainable.Network(width=48).eval()\n"
+        "object.__setattr__(context, 'teacher', lambda: wider)\n"
+        "features = Features(student=('first',), teacher=('first',))\n"  # between them an adapter
+        "learning = Distill(losses=(features,))\n"
+        "Fit(epochs=2, learning_rate=0.01, techniques=(learning,)).apply(network, context)\n"
         "if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()\n"
     )
 

@@ -1,0 +1,1 @@
+"""Weights that are made zero, and what becomes of them."""

@@ -1,0 +1,1 @@
+"""One file is one shape of what becomes zero together."""

@@ -1,0 +1,1 @@
+"""One file is one way from the first sparsity to the last."""

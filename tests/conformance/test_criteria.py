@@ -66,9 +66,7 @@ def test_pruning_hides_what_the_choice_says_and_leaves_the_given_weight(
     given = weight()
     before, kept = given.clone(), torch.ones_like(given, dtype=torch.bool)
     kept[:, 0] = False
-    choice = Choice(
-        together=INPUTS, hidden=lambda scores, _: lowest(scores, scores.numel() // 2)
-    )
+    choice = Choice(together=INPUTS, hidden=lambda scores, _: lowest(scores, scores.numel() // 2))
 
     after, hidden = criterion.prune(given, gathered(criterion, given), kept, choice)
 

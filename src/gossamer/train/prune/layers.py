@@ -97,7 +97,7 @@ class Choosing:
         every: dict[str, nn.Module],
     ) -> str:
         if not isinstance(layer.module, MULTIPLIES):
-            return f"a {type(layer.module).__name__}, no Linear or Conv"
+            return f"{type(layer.module).__name__}, no Linear or Conv"
         if not _is_named(layer.path, self.layers):
             return "not among layers"
         if layer.path in excluded:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from gossamer.errors import RecipeError, TrainingError
 from gossamer.train.attachment import Known, Technique, needed
-from gossamer.train.prune import gather
+from gossamer.train.prune import gather, steps
 from gossamer.train.prune.criteria.magnitude import Magnitude
 from gossamer.train.prune.criterion import Criterion
 from gossamer.train.prune.layers import Choosing, Layer
@@ -115,6 +115,7 @@ class Sparsify(Technique):
                 "none",
                 "Give it, or prune at once: schedule one-shot, start 0.",
             )
+        trains = None if optimizer is None else steps.real(optimizer)
         look = self._look(model, layers, known, is_at_once=0 in timing.at)
         masks = Masks(model, layers, reasons, self._rule(), timing)
         try:
@@ -126,8 +127,8 @@ class Sparsify(Technique):
             masks.detach()
             raise
         masks.look_with(look if self.criterion.needs == "inputs" else None)
-        if optimizer is not None:
-            masks.follow(optimizer)
+        if trains is not None:
+            masks.follow(trains)
         return masks
 
     def _able(self, model: nn.Module) -> tuple[list[Layer], dict[str, str]]:
@@ -166,11 +167,11 @@ class Sparsify(Technique):
         is_sudden = not self.schedule.is_gradual or self.start == self.end
         if is_sudden and self.start == 0:
             return Timing(at={0: self.sparsity}, gathers_until=0)
-        steps = needed(self, known, "steps")
-        first = round(self.start * steps)
+        whole = needed(self, known, "steps")
+        first = round(self.start * whole)
         if is_sudden:
             return Timing(at={first: self.sparsity}, gathers_until=first)
-        last = max(round(self.end * steps), first + 1)
+        last = max(round(self.end * whole), first + 1)
         interval = self.interval or max((last - first) // UPDATES, 1)
         at = {
             done: self.schedule.sparsity((done - first) / (last - first), 0, self.sparsity)

@@ -32,9 +32,7 @@ def test_a_quota_is_rounded_down_but_not_by_the_float(
 
 
 @given(size=st.integers(1, 60), count=st.integers(0, 60), seed=st.integers(0, 99))
-def test_the_least_are_chosen_and_of_equal_ones_the_first(
-    size: int, count: int, seed: int
-) -> None:
+def test_the_least_are_chosen_and_of_equal_ones_the_first(size: int, count: int, seed: int) -> None:
     (scores,) = drawn([size], seed)
     count = min(count, size)
 

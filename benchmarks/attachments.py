@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.attachments [--steps 15]
 
 MiniLM's shape (6 layers of 384, batch 16 of 64 tokens) and ResNet-18 (batch 8 of 64 x 64 pixels),
-both with random weights and AdamW. Steps that update masks are left out of the medians and named
-apart: there are about 32 of them in a whole training.
+both with random weights and AdamW. No step here updates masks; a whole training has about 32
+that do.
 """
 
 from __future__ import annotations

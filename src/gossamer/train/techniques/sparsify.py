@@ -91,6 +91,12 @@ class Sparsify(Technique):
                 f"scope local for a criterion that compares within each {self._compared}", "global"
             )
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The steps; and data, where the criterion looks at some before the first of them."""
+        asked = {"inputs": {"batches"}, "gradients": {"batches", "batch_loss"}}
+        return frozenset({"steps"} | asked.get(self.criterion.needs, set()))
+
     def attach(
         self, model: nn.Module, optimizer: Optimizer | None = None, **known: Unpack[Known]
     ) -> Masks:

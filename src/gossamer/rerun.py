@@ -273,7 +273,7 @@ def _completed(record: Any) -> Any:
     training = record.get("training")
     if training is not None:
         record["training"] = {"path": training} if isinstance(training, str) else training
-    for file in (record["data"].get("data"), record.get("training")):
+    for file in (*(record["data"].get(key) for key in FILES), record.get("training")):
         if isinstance(file, dict) and "sha256" not in file:
             file["sha256"] = _digest_of(Path(str(file.get("path"))))
     made = {"targets": [recipe.get("target")], "cpu": recipe.get("cpu", "portable")}

@@ -171,13 +171,13 @@ def _training(record: dict[str, Any], model: FloatModel) -> TrainingRows | None:
     if "training" not in record:
         return None
     place = _unchanged(record["training"], "training data")
-    for judging in (Path(record["data"][key]["path"]) for key in FILES if key in record["data"]):
-        if place.resolve() == judging.resolve():
-            raise DataError(
-                "training data apart from the data that judges",
-                f"{place} as both",
-                "Name other samples under training.",
-            )
+    judging = record["data"].get("data")
+    if judging and place.resolve() == Path(judging["path"]).resolve():
+        raise DataError(
+            "training data apart from the data that judges",
+            f"{place} as both",
+            "Name other samples under training.",
+        )
     task = plugins.parse("tasks", record["task"]).resolved(model)
     seed = int(record["data"]["seed"])
     data = task.open(DataRequest(model=model, path=place, seed=seed))

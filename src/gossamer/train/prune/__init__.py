@@ -1,1 +1,1 @@
-"""Weights that are made zero, and what becomes of them."""
+"""What is removed from models: scores, masks, and surgery on the layers themselves."""

@@ -140,7 +140,14 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys((_ATEN.permute, _ATEN.transpose, _ATEN.t), permute),
     # element by element, though torch does not say so of them
     **dict.fromkeys(
-        (_ATEN.expand, _ATEN.hardswish, _ATEN.hardswish_, _ATEN._prelu_kernel), _elementwise
+        (
+            _ATEN.expand,
+            _ATEN.hardswish,
+            _ATEN.hardswish_,
+            _ATEN.masked_fill_,
+            _ATEN._prelu_kernel,
+        ),
+        _elementwise,
     ),
     **dict.fromkeys((_ATEN.add, _ATEN.add_), _sum),
     _ATEN.slice: _slice,

@@ -85,7 +85,8 @@ def permute(call: Call) -> list[Value]:
 
 def cat(call: Call) -> list[Value]:
     """Tensors one after the other along an axis."""
-    given, dim = call.args[0], (call.args[1] if len(call.args) > 1 else 0) % call.outs[0].ndim
+    dim = (call.args[1] if len(call.args) > 1 else 0) % call.outs[0].ndim
+    given = [t for t in call.args[0] if t.numel()]  # torch takes empty ones of any rank
     found: list[Ids | None] = []
     for axis in range(call.outs[0].ndim):
         ids = [call.known(t).labels[axis] for t in given if t.shape[axis] > 1 or axis == dim]

@@ -84,6 +84,8 @@ def tell_heads(model: nn.Module, group: Group, removed: int) -> None:
 def keep_layers_(model: nn.Module, layers: Sequence[int]) -> None:
     """Keep only some layers of the model's largest stack of equal ones, in the model itself.
 
+    Stacks of the same length beside it, as of normalizations, keep those of the same numbers.
+
     Raises:
         TrainingError: There is no such stack, or it has no layer of that number.
     """
@@ -93,18 +95,31 @@ def keep_layers_(model: nn.Module, layers: Sequence[int]) -> None:
             f"rising numbers of layers among 0 to {len(stack) - 1}", f"{tuple(layers)}"
         )
     parent = model.get_submodule(path.rpartition(".")[0])
-    setattr(parent, path.rpartition(".")[2], nn.ModuleList(stack[each] for each in layers))
     before = len(stack)
+    for name, beside in list(parent.named_children()):
+        if isinstance(beside, nn.ModuleList) and len(beside) == before:
+            setattr(parent, name, nn.ModuleList(beside[each] for each in layers))
     for holder in (parent, getattr(model, "config", None)):
         for name in ("num_hidden_layers", "num_layers", "n_layers"):
             if getattr(holder, name, None) == before:
-                setattr(holder, name, len(layers))
+                _tell(holder, name, len(layers))
     config = getattr(model, "config", None)
     for name, value in list(vars(config).items()) if config is not None else ():
         # one entry for each layer: widths of windows, or the list that transformers has for all
         is_for_each = isinstance(value, list) and len(value) == before
         if is_for_each and (name == "layer_types" or all(isinstance(v, int) for v in value)):
             setattr(config, name, [value[each] for each in layers])
+
+
+def _tell(config: object, name: str, value: int) -> None:
+    try:
+        setattr(config, name, value)
+    except NotImplementedError as error:  # a config of transformers that computes this number
+        raise TrainingError(
+            f"a model whose config takes a number for {name}",
+            f"{type(config).__name__}: {error}",
+            "Its layers cannot be removed one by one.",
+        ) from error
 
 
 def tell_config(model: nn.Module, group: Group, width: int) -> None:
@@ -114,7 +129,14 @@ def tell_config(model: nn.Module, group: Group, width: int) -> None:
     """
     config = getattr(model, "config", None)
     before = len(group) * next(iter(group.members.values())).shape[1]
-    for name in ("intermediate_size", "hidden_dim", "ffn_dim", "encoder_ffn_dim", "d_inner"):
+    for name in (
+        "intermediate_size",
+        "hidden_dim",
+        "ffn_dim",
+        "encoder_ffn_dim",
+        "decoder_ffn_dim",
+        "d_inner",
+    ):
         if getattr(config, name, None) == before:
             setattr(config, name, width)
 

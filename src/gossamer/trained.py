@@ -193,27 +193,24 @@ def judged(
 
 
 def save(found: Trained, folder: Path) -> None:
-    """The trained module: a Hugging Face folder as transformers loads it, else its weights.
+    """The trained module: a Hugging Face folder as transformers loads it, else weights and sizes.
 
     Raises:
         StorageError: The folder cannot be written.
     """
-    from safetensors.torch import save as serialized
+    from gossamer.train.prune import saved
 
-    module: Any = found.module
     with store.folder(folder) as scratch:
-        if hasattr(module, "save_pretrained"):
-            import transformers
-
-            with quiet_transformers(transformers):
-                module.save_pretrained(scratch)
-            for companion in found.model.companions:
-                if companion.name != "config.json":
-                    shutil.copy2(companion, scratch / companion.name)
+        if not hasattr(found.module, "save_pretrained"):
+            saved.save(found.module, scratch)
             return
-        # tied weights lie in the file once for each name: safetensors refuses shared memory
-        tensors = {n: x.detach().clone().contiguous() for n, x in module.state_dict().items()}
-        (scratch / "weights.safetensors").write_bytes(serialized(tensors))
+        import transformers
+
+        with quiet_transformers(transformers):
+            saved.save(found.module, scratch)
+        for companion in found.model.companions:
+            if companion.name != "config.json":
+                shutil.copy2(companion, scratch / companion.name)
 
 
 def origin(module: Path, seed: int) -> dict[str, Any]:

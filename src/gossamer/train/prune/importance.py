@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gossamer.errors import TrainingError
+from gossamer.train.attachment import Batch
 from gossamer.train.prune.groups import Group
+from gossamer.train.task_loss import batch_loss
 
-Batch = Mapping[str, Tensor]
 Scores = NDArray[np.float64]  # of the elements of one group; what scores more stays longer
 
 
@@ -50,12 +51,11 @@ def scores(
     groups: Sequence[Group],
     importance: Importance,
     batches: Iterable[Batch],
-    batch_loss: Callable[[nn.Module, Batch], Tensor],
 ) -> list[Scores]:
     """The scores of every group's elements; the model is only read.
 
     Raises:
-        TrainingError: Gradients are needed, and there is no batch or no weight that is trained.
+        TrainingError: Gradients of the task's loss are needed, and there is no batch or no weight that is trained.
     """
     if not importance.needs_gradients:
         zeros = {name: torch.zeros_like(p) for name, p in model.named_parameters()}

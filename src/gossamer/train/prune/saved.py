@@ -15,7 +15,7 @@ from torch import nn
 from gossamer.errors import TrainingError
 from gossamer.train.prune.surgery import HEADS, WIDTHS, cut_
 
-WEIGHTS, SHAPES = "slim.safetensors", "slim.json"
+WEIGHTS, SIZES = "weights.safetensors", "sizes.json"
 
 
 def loads_without(model: nn.Module) -> str | None:
@@ -39,10 +39,10 @@ def save(model: nn.Module, folder: Path) -> str | None:
     """Write a model, and say why transformers alone cannot load it; None if it can.
 
     The folder then is what `save_pretrained` writes. Otherwise it holds the weights as
-    `slim.safetensors` and all sizes as `slim.json`, which `load` reads, and the config of a model
+    `weights.safetensors` and all sizes as `sizes.json`, which `load` reads, and the config of a model
     of transformers.
     """
-    from safetensors.torch import save_model
+    from safetensors.torch import save as serialized
 
     reason, plain = loads_without(model), model  # mypy: save_pretrained is of transformers
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,9 +52,11 @@ def save(model: nn.Module, folder: Path) -> str | None:
     config: Any = getattr(model, "config", None)
     if hasattr(config, "save_pretrained"):
         config.save_pretrained(folder)
-    save_model(model, str(folder / WEIGHTS))
+    # tied weights lie in the file once for each name: safetensors refuses shared memory
+    tensors = {n: x.detach().clone().contiguous() for n, x in model.state_dict().items()}
+    (folder / WEIGHTS).write_bytes(serialized(tensors))
     text = json.dumps(_sizes(model), indent=1)
-    (folder / SHAPES).write_text(text + "\n", encoding="utf-8")
+    (folder / SIZES).write_text(text + "\n", encoding="utf-8")
     return reason
 
 
@@ -63,18 +65,18 @@ def load(factory: Callable[[], nn.Module], folder: Path) -> nn.Module:
 
     Args:
         factory: Makes the model as it was before anything was removed, with any numbers.
-        folder: With `slim.safetensors` and `slim.json`.
+        folder: With `weights.safetensors` and `sizes.json`.
 
     Raises:
         TrainingError: The folder holds no slim model, or one of another architecture.
     """
-    from safetensors.torch import load_model
+    from safetensors.torch import load_file
 
     model = factory()
     try:
-        sizes = json.loads((folder / SHAPES).read_text(encoding="utf-8"))
+        sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
         _shrink_to_(model, sizes)
-        load_model(model, str(folder / WEIGHTS), strict=True)
+        model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
         raise TrainingError(
             f"a slim model of {type(model).__name__} in {folder}",

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from gossamer.errors import RecipeError, TrainingError
 from gossamer.step import ModuleContext, ModuleStep
+from gossamer.train.batches import LABELS
 from gossamer.train.prune import choose, importance, recalibrate, surgery
 from gossamer.train.prune.groups import Axis, Coupled, Group, coupled
 
 SAMPLES = 4  # of the example that the model is watched on
+BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,7 @@ class Shrink(ModuleStep):
             would go, taylor the first-order change of the loss.
         channel_multiple: Widths stay multiples of this, and never get below it; heads go one by
             one.
-        batches: Batches of training data that taylor and the new statistics are computed from.
+        batches: Batches of 32 training samples that taylor and the new statistics are computed from.
     """
 
     ffn: float = 0.0
@@ -116,7 +118,6 @@ class Shrink(ModuleStep):
             groups,
             importance.IMPORTANCE[self.criterion],
             _batches(context, self.batches),
-            context.batch_loss,
         )
         pairs = zip(groups, totals, strict=True)
         return [choose.rank(group, total, self.channel_multiple) for group, total in pairs]
@@ -205,18 +206,17 @@ def forward_inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, T
     parameters = inspect.signature(model.forward).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     return {
-        name: x
-        for name, x in batch.items()
-        if name != "labels" and (takes_all or name in parameters)
+        name: x for name, x in batch.items() if name != LABELS and (takes_all or name in parameters)
     }
 
 
 def _batches(context: ModuleContext, count: int) -> Iterator[Mapping[str, Tensor]]:
     """So many batches, from several rounds through the data if it is small."""
-    given = context.batches
-    if given is None:
+    given = context.training
+    if not given:
         return iter(())
-    rounds = (given(context.seed + turn) for turn in range(count))
+    size = min(BATCH, len(given))
+    rounds = (given.batches(size, context.seed + turn) for turn in range(count))
     return itertools.islice(itertools.chain.from_iterable(rounds), count)
 
 

@@ -25,23 +25,21 @@ pytestmark = pytest.mark.torch
 LABELS = torch.tensor([0, 1, 2, 3])
 
 
-def batch_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    return nn.functional.cross_entropy(model(batch["x"]), batch["labels"])
+class Noise:
+    """Three batches of noise in each round."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def batches(self, size: int, seed: int, start: int = 0) -> Iterator[Mapping[str, Tensor]]:
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(start, 3):
+            yield {"x": torch.randn(convnets.INPUTS, generator=generator), "labels": LABELS}
 
 
 def context(folder: Path, *, has_data: bool = True) -> ModuleContext:
-    def batches(seed: int) -> Iterator[Mapping[str, Tensor]]:
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(3):
-            yield {"x": torch.randn(convnets.INPUTS, generator=generator), "labels": LABELS}
-
-    return ModuleContext(
-        batches=batches if has_data else None,
-        batch_loss=batch_loss,
-        teacher=nn.Identity,
-        seed=0,
-        folder=folder,
-    )
+    training = Noise() if has_data else None
+    return ModuleContext(training=training, teacher=nn.Identity, seed=0, folder=folder)
 
 
 def macs(model: nn.Module) -> int:
@@ -113,9 +111,7 @@ def test_taylor_keeps_what_the_loss_depends_on(tmp_path: Path) -> None:
 def test_statistics_of_normalizations_are_those_of_the_slim_model(tmp_path: Path) -> None:
     slim = Shrink(channels=0.5).apply(convnets.trained(convnets.Plain()), context(tmp_path))
 
-    batches = context(tmp_path).batches
-    assert batches is not None
-    seen = torch.cat([b["x"] for seed in range(22) for b in batches(seed)][:64])
+    seen = torch.cat([b["x"] for seed in range(22) for b in Noise().batches(4, seed)][:64])
     with torch.no_grad():
         mean = slim.get_submodule("conv1")(seen).mean((0, 2, 3))
     torch.testing.assert_close(slim.get_buffer("bn1.running_mean"), mean, atol=1e-4, rtol=1e-3)
@@ -219,16 +215,9 @@ def test_resnet56_loses_half_of_its_macs(
     nets = importlib.import_module("resnet_cifar")
     model, inputs = nets.resnet56()
     nets.load(model, real / "cifar10" / "resnet56.safetensors")
-    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    given = ModuleContext(
-        batches=lambda _: iter([{"x": x}]),
-        batch_loss=batch_loss,
-        teacher=nn.Identity,
-        seed=0,
-        folder=tmp_path,
-    )
+    monkeypatch.setattr(convnets, "INPUTS", (4, 3, 32, 32))
 
-    slim = Shrink(max_macs=0.5, batches=1).apply(copy.deepcopy(model), given)
+    slim = Shrink(max_macs=0.5, batches=1).apply(copy.deepcopy(model), context(tmp_path))
 
     before, after = cost(model, inputs), cost(slim, inputs)
     assert before.macs == 125_485_696

@@ -92,6 +92,12 @@ def _joined(
     if training is None:
         raise TrainingError("training samples", "none")
     processes = accelerator.num_processes
+    if len(training) < options.batch:
+        raise TrainingError(
+            f"at least {options.batch} samples for a batch of {options.batch}",
+            f"{len(training)}",
+            "Lower batch.",
+        )
     if options.batch % processes:
         raise TrainingError(
             f"a batch that {processes} processes can share", f"{options.batch}", "Change batch."

@@ -55,7 +55,8 @@ def scores(
     """The scores of every group's elements; the model is only read.
 
     Raises:
-        TrainingError: Gradients of the task's loss are needed, and there is no batch or no weight that is trained.
+        TrainingError: Gradients of the task's loss are needed, and there is no batch or no weight
+            that is trained.
     """
     if not importance.needs_gradients:
         zeros = {name: torch.zeros_like(p) for name, p in model.named_parameters()}

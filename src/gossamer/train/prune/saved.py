@@ -39,8 +39,8 @@ def save(model: nn.Module, folder: Path) -> str | None:
     """Write a model, and say why transformers alone cannot load it; None if it can.
 
     The folder then is what `save_pretrained` writes. Otherwise it holds the weights as
-    `weights.safetensors` and all sizes as `sizes.json`, which `load` reads, and the config of a model
-    of transformers.
+    `weights.safetensors` and all sizes as `sizes.json`, which `load` reads, and the config of a
+    model of transformers.
     """
     from safetensors.torch import save as serialized
 

@@ -45,7 +45,7 @@ class Shrink(ModuleStep):
             would go, taylor the first-order change of the loss.
         channel_multiple: Widths stay multiples of this, and never get below it; heads go one by
             one.
-        batches: Batches of 32 training samples that taylor and the new statistics are computed from.
+        batches: Batches of 32 training samples that taylor and the new statistics come from.
     """
 
     ffn: float = 0.0

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from gossamer import plugins
 from gossamer.errors import RecipeError, TrainingError
-from gossamer.export.to_graph import ModuleExample, check_graph, to_graph
+from gossamer.export.to_graph import check_graph, to_graph
+from gossamer.source import ModuleExample
 from gossamer.step import ModuleContext
 from gossamer.train.prune import saved
 from gossamer.train.prune.cost import cost

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 WIDTHS = (16, 32, 64)
 BATCH = 2
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real" / "cifar10"
 
 
 class Shortcut(nn.Module):
@@ -83,3 +84,15 @@ def load(model: ResNet, path: Path) -> ResNet:
 
     model.load_state_dict(load_file(path), strict=False)  # no counts of batches there
     return model
+
+
+def trained20() -> tuple[ResNet, dict[str, Tensor]]:
+    """`resnet20` with the weights of the folder of real models beside the checkout."""
+    model, inputs = resnet20()
+    return load(model, REAL / "resnet20.safetensors"), inputs
+
+
+def trained56() -> tuple[ResNet, dict[str, Tensor]]:
+    """`resnet56` with the weights of the folder of real models beside the checkout."""
+    model, inputs = resnet56()
+    return load(model, REAL / "resnet56.safetensors"), inputs

@@ -13,6 +13,7 @@ import functools
 import importlib
 import importlib.metadata
 import pkgutil
+import re
 import sys
 import types
 import typing
@@ -38,6 +39,7 @@ FAMILIES = {
     "formats": ("gossamer.report.formats", "gossamer.result:ReportFormat"),
 }
 
+NUMBER = re.compile(r"[+-]?\d+[eE][+-]?\d+")
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -193,8 +195,10 @@ def _convert(hint: Any, raw: object, where: str) -> object:
         return _choice(typing.get_args(hint), raw, where)
     if origin is tuple or dataclasses.is_dataclass(hint):
         return (_items if origin is tuple else _nested)(hint, raw, where)
-    if isinstance(raw, int) and not isinstance(raw, bool) and hint is float:
+    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
+    if hint is float and isinstance(raw, str) and NUMBER.fullmatch(raw):
+        return float(raw)  # YAML takes 5e-5 for a text: it wants 5.0e-5
     is_kind = not isinstance(hint, type) or isinstance(raw, hint)
     if not is_kind or (hint is int and isinstance(raw, bool)):
         raise RecipeError(f"{KINDS.get(hint, hint.__name__)} for {where}", repr(raw))

@@ -127,6 +127,11 @@ def test_a_member_inside_a_member_is_parsed_and_dumped_too() -> None:
     assert plugins.parse("shapes", plugins.dump(value)) == value
 
 
+@pytest.mark.parametrize(("text", "number"), [("5e-5", 5e-5), ("+1E3", 1000.0), ("-2e+1", -20.0)])
+def test_a_number_that_yaml_takes_for_a_text_is_one(text: str, number: float) -> None:
+    assert plugins.parse("shapes", {"round-one": {"radius": text}}).radius == number
+
+
 def test_a_choice_takes_either_dash() -> None:
     value = plugins.parse("shapes", {"round-one": {"radius": 1, "fill": "half_open"}})
 
@@ -137,6 +142,7 @@ def test_a_choice_takes_either_dash() -> None:
     ("fields", "message"),
     [
         ({"radios": 1}, r"needed a field of round-one; received 'radios'. Did you mean radius\?"),
+        ({"radius": "nan"}, r"needed a number for round-one.radius; received 'nan'"),
         ({"radius": "big"}, r"needed a number for round-one.radius; received 'big'"),
         ({"radius": 1, "corners": True}, r"a whole number for round-one.corners; received True"),
         ({"radius": 1, "corners": 1.5}, r"a whole number for round-one.corners; received 1.5"),

@@ -195,10 +195,10 @@ def _convert(hint: Any, raw: object, where: str) -> object:
         return _choice(typing.get_args(hint), raw, where)
     if origin is tuple or dataclasses.is_dataclass(hint):
         return (_items if origin is tuple else _nested)(hint, raw, where)
-    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    if hint is float and isinstance(raw, str) and NUMBER.fullmatch(raw):
-        return float(raw)  # YAML takes 5e-5 for a text: it wants 5.0e-5
+    # YAML takes 5e-5 for a text: it wants 5.0e-5
+    is_text = isinstance(raw, str) and NUMBER.fullmatch(raw)
+    if hint is float and (is_text or (isinstance(raw, int) and not isinstance(raw, bool))):
+        return float(raw)  # type: ignore[arg-type]
     is_kind = not isinstance(hint, type) or isinstance(raw, hint)
     if not is_kind or (hint is int and isinstance(raw, bool)):
         raise RecipeError(f"{KINDS.get(hint, hint.__name__)} for {where}", repr(raw))

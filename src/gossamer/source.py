@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gossamer.errors import SourceError
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
+
+    from gossamer.quant import QParams
 
 Dimension = int | str | None
 
@@ -80,11 +82,14 @@ class TrainableModel:
         module: In eval mode, float32; the caller's own.
         example: What to export it with.
         digest: That of the `FloatModel` that the source opens to.
+        ranges: Numbers that its values and weights were trained to be stored with, by their names
+            in its simplified graph.
     """
 
     module: nn.Module
     example: ModuleExample
     digest: str
+    ranges: Mapping[str, QParams] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.quant import Grid
     from gossamer.runtime import Feed
+    from gossamer.spot import Spots
     from gossamer.statistics import Statistics, TensorStatistics
     from gossamer.target import TargetSpec
 
@@ -101,6 +102,8 @@ class ModuleContext:
         teacher: Gives the module as the source gave it, in eval mode, to be read only.
         seed: Of everything random.
         folder: For this step's checkpoints and its result, kept when the work is killed.
+        spots: Folds the BatchNorms of a module, and says where the int8 file of the recipe will
+            store what of it; None where that is not known.
         progress: Is told of long work.
     """
 
@@ -108,6 +111,7 @@ class ModuleContext:
     teacher: Callable[[], nn.Module]
     seed: int
     folder: Path
+    spots: Callable[[nn.Module], Spots] | None = None
     progress: Progress = field(default_factory=Silent)
 
 

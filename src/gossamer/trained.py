@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gossamer import plugins, store
+from gossamer import carried, plugins, store
+from gossamer.errors import TrainingError
 from gossamer.evaluate import files_of
 from gossamer.measure.environment import environment, physical_cores
 from gossamer.measure.isolate import Isolated
 from gossamer.measure.measure import Comparison, Contender, measure_latency
 from gossamer.measure.score import References, drop, paired_interval, score, score_baseline
+from gossamer.qat import Aim, prepare
 from gossamer.report.document import plain
 from gossamer.report.table import markdown_table
 from gossamer.result import SCHEMA_VERSION
@@ -34,14 +37,18 @@ if TYPE_CHECKING:
     from gossamer.artifact import Artifact
     from gossamer.measurement import ScoreRows
     from gossamer.progress import Progress
+    from gossamer.qat import Prepared
+    from gossamer.quant import QParams
     from gossamer.recipe import Recipe
     from gossamer.source import FloatModel, Source, TrainableModel
-    from gossamer.step import TrainingSet
+    from gossamer.spot import Spots
+    from gossamer.step import ModuleStep, TrainingSet
     from gossamer.task import Task, TaskData
 
 STAGES = "stages.json"
 MODULE = "module"
 SECONDS = 1.0  # of each stage, timed in turns
+SOME = 32  # samples of a batch that calibrates
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,10 +83,14 @@ class Trained:
     Attributes:
         stages: The source, and what each step made of it.
         module: The last one, in eval mode.
+        ranges: Numbers that it was trained to be stored with, by names in its simplified graph.
+        prepared: What was found for each training with fake quantization.
     """
 
     stages: tuple[Stage, ...]
     module: nn.Module
+    ranges: Mapping[str, QParams]
+    prepared: tuple[Prepared, ...] = ()
 
     @property
     def model(self) -> FloatModel:
@@ -101,6 +112,9 @@ def trained(
     What long steps have finished lies in `cache`, by the digest of the source, the training data
     and the steps so far: the same call goes on where a killed one stopped.
 
+    A `fit` with `quantize-aware` leaves ranges in its folder (`_Spots`); the graph that is exported
+    behind it carries them, and `quantize-static` stores with them. A step behind it voids them.
+
     Args:
         source: A format that holds a torch module.
         recipe: Has module steps.
@@ -114,31 +128,69 @@ def trained(
         TrainingError: A step cannot work on this module or data.
         ExportError: What a step left cannot be exported.
     """
-    from gossamer.sources._module import exported
-
     float_model, given = source.open(cache), source.trainable()
     stages = [_stage("float", float_model, given.module)]
     own = teacher or source
     taught_by = own.trainable().digest if teacher else given.digest
+    prepared: list[Prepared] = []
     key = f"{given.digest} {taught_by} {training and training.sha256} {recipe.seed}"
     for step in recipe.module_steps:
         (name,) = dumped = plugins.dump(step)
-        key = hashlib.sha256(f"{key} {json.dumps(dumped, sort_keys=True)}".encode()).hexdigest()
+        aim = _aim(step, recipe)
+        told = f"{key} {json.dumps([dumped, str(aim)], sort_keys=True)}"
+        key = hashlib.sha256(told.encode()).hexdigest()
+        samples = _batches(training, given)
+        finder = _Spots(aim, given, samples, prepared, (recipe.seed, progress))
         context = ModuleContext(
-            training=_batches(training, given),
+            training=samples,
             teacher=lambda: own.trainable().module,
             seed=recipe.seed,
             folder=cache / "modules" / key[:16],
+            spots=finder if aim and samples else None,
             progress=progress,
         )
         given = dataclasses.replace(given, module=step.apply(given.module, context), digest=key)
+        given = dataclasses.replace(given, ranges=carried.beside(context.folder))
         progress.stage(f"export what {name} made")
-        graph = exported(given, cache, kind="trained", origin=source.text)
-        model = dataclasses.replace(
-            float_model, path=graph.path, digest=key, description=graph.description
-        )
-        stages.append(_stage(name, model, given.module))
-    return Trained(stages=tuple(stages), module=given.module)
+        stages.append(_made(name, given, float_model, cache, source.text))
+    return Trained(
+        stages=tuple(stages), module=given.module, ranges=given.ranges, prepared=tuple(prepared)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spots:
+    """Prepares a module for fake quantization, and remembers what was found.
+
+    It is for the target of the recipe and its step `quantize-static` (`gossamer.qat`), calibrated
+    with training samples.
+    """
+
+    aim: Aim | None
+    model: TrainableModel
+    training: TrainingSet | None
+    found: list[Prepared]
+    context: tuple[int, Progress]
+
+    def __call__(self, module: nn.Module) -> Spots:
+        (seed, progress), example, training = self.context, self.model.example, self.training
+        if self.aim is None or training is None:
+            raise TrainingError("training samples", "none")
+        size = min(SOME, len(training))
+        progress.stage("find what int8 stores in the module")
+        batches = functools.partial(training.batches, size, seed)
+        self.found.append(prepare(module, example, batches, self.aim, progress))
+        return self.found[-1].spots
+
+
+def _aim(step: ModuleStep, recipe: Recipe) -> Aim | None:
+    """What a training with fake quantization is for, the files of the recipe; None for others."""
+    from gossamer.graph.steps.quantize_static import QuantizeStatic
+
+    if not any("spots" in technique.needs for technique in getattr(step, "techniques", ())):
+        return None
+    static = (step for step in recipe.graph_steps if isinstance(step, QuantizeStatic))
+    return Aim(target=recipe.target, cpu=recipe.cpu, step=next(static, None))
 
 
 def judged(
@@ -182,6 +234,7 @@ def judged(
             "metric": task.metric_name,
             "n": len(split),
             "noise_floor": compared.noise_floor,
+            "float_while_training": {n: r for p in found.prepared for n, r in p.spots.missed},
             "environment": environment(cores).dump(),
             "stages": [
                 _row(contender, stage, scores, compared, task)
@@ -195,12 +248,17 @@ def judged(
 def save(found: Trained, folder: Path) -> None:
     """The trained module: a Hugging Face folder as transformers loads it, else weights and sizes.
 
+    Where BatchNorms were folded, transformers would miss them, so these are weights too. The ranges
+    that it was trained with lie beside them.
+
     Raises:
         StorageError: The folder cannot be written.
     """
     from gossamer.train.prune import saved
 
     with store.folder(folder) as scratch:
+        if found.ranges:
+            (scratch / carried.FILE).write_text(carried.dump(found.ranges), encoding="utf-8")
         if not hasattr(found.module, "save_pretrained"):
             saved.save(found.module, scratch)
             return
@@ -216,9 +274,12 @@ def save(found: Trained, folder: Path) -> None:
 def origin(module: Path, seed: int) -> dict[str, Any]:
     """The recipe by which `run` trained the module in this folder; empty if it did not.
 
-    A recipe has one seed: with another one than that of the training, it is empty too.
+    A recipe has one seed: with another one than that of the training, it is empty too. So it is for
+    a module that was trained with fake quantization: that is for one step `quantize-static`, and
+    other steps are to work on this module, which says its ranges itself.
     """
-    if module.name != MODULE or not (module.parent / STAGES).is_file():
+    is_trained = module.name == MODULE and (module.parent / STAGES).is_file()
+    if not is_trained or (module / carried.FILE).is_file():
         return {}
     record: dict[str, Any] = yaml.safe_load((module.parent / "recipe.yaml").read_text())
     return record if record["recipe"].get("seed", 0) == seed else {}
@@ -258,6 +319,17 @@ def _judging(data: TaskData) -> Split:
         return data.report
     indices = sorted((*data.search.indices, *data.report.indices))
     return Split(samples=data.report.samples, indices=tuple(indices))
+
+
+def _made(name: str, given: TrainableModel, source: FloatModel, cache: Path, origin: str) -> Stage:
+    """The stage behind a step, exported; what surrounds the model is as in the source."""
+    from gossamer.sources._module import exported
+
+    graph = exported(given, cache, kind="trained", origin=origin)
+    model = dataclasses.replace(
+        source, path=graph.path, digest=given.digest, description=graph.description
+    )
+    return _stage(name, model, given.module)
 
 
 def _stage(name: str, model: FloatModel, module: nn.Module) -> Stage:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
-from gossamer.export.to_graph import ModuleExample, to_graph
+from gossamer.export.to_graph import to_graph
+from gossamer.source import ModuleExample
 from gossamer.train.prune.patterns.n_of_m import NOfM
 from gossamer.train.prune.schedules.one_shot import OneShot
 from gossamer.train.techniques.sparsify import Sparsify

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import yaml
 
 import gossamer
+from gossamer import carried
 from gossamer.artifact import sha256
 from gossamer.errors import DataError, InputError, OutputError, RecipeError, SourceError
 from gossamer.export.agree import outputs_on_ort
 from gossamer.progress import Silent
+from gossamer.sources import find
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
@@ -160,6 +163,45 @@ def write_bert(folder: Path) -> tuple[Path, Path, Path]:
         paths.append(folder / f"{name}.npz")
         np.savez(paths[-1], labels=(ids < 25).sum(1) // 5, **inputs)
     return folder / "bert", paths[0], paths[1]
+
+
+@pytest.mark.slow
+def test_ranges_stay_with_a_trained_folder(tmp_path: Path) -> None:
+    """What compress opens carries them, and its recipe names that folder."""
+    bert, training, data = write_bert(tmp_path)
+    fit = {"fit": {"epochs": 1, "techniques": ["quantize-aware"]}}
+    recipe = write(
+        tmp_path,
+        source=str(bert),
+        data=str(data),
+        training=str(training),
+        recipe={
+            "target": "ort-cpu",
+            "module-steps": [fit],
+            "graph-steps": ["simplify", "fuse", "quantize-static"],
+        },
+    )
+    first = gossamer.rerun(recipe, tmp_path / "trained")
+    module = tmp_path / "trained" / "module"
+
+    result = gossamer.compress(
+        module,
+        task="classification",
+        data=data,
+        targets=["ort-cpu"],
+        trials=2,
+        out=tmp_path / "out",
+    )
+    written = yaml.safe_load((tmp_path / "out" / "recipe.yaml").read_text())
+    opened = ir.load(find(str(module)).open(tmp_path / "cache").path)
+
+    assert first.plan is not None
+    assert any("adopted" in decision.detail for decision in first.plan.quantized)
+    assert carried.parse(opened.metadata_props[carried.TRAINED]).keys() == (
+        carried.beside(module).keys()
+    )
+    assert result.winner is not None
+    assert written["source"]["model"] == str(module)
 
 
 @pytest.mark.slow

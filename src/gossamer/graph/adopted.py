@@ -3,13 +3,13 @@
 A model that was trained with fake quantization, or that another tool has quantized, says of values
 and weights how they are stored. The graph becomes a float graph, so that sites are placed as the
 target wants them, and the numbers stay in the model's metadata until `quantize-static` writes them.
-Weights are left on their grid.
+Weights are left on their grid. A float graph of a module that was trained so (`gossamer.export`)
+carries the numbers in its metadata from the start.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from gossamer import carried
 from gossamer.graph.layout import PAIR, pair_sums
 from gossamer.graph.match import constant, keeps_values
 from gossamer.graph.sites import DEQUANTIZE, QUANTIZE, limits, numbers_of
@@ -76,8 +77,8 @@ def take_out(model: ir.Model) -> ir.Model:
         if is_inside and len(inner.uses()) == 1:
             inner.name, outer.name = f"{inner.name}_uncut", inner.name
     model.graph.sort()
-    known = {value.name or "": _plain(numbers) for value, numbers in found.numbers.items()}
-    model.metadata_props[KEY] = json.dumps(known)
+    known = {value.name or "": numbers for value, numbers in found.numbers.items()}
+    model.metadata_props[KEY] = carried.dump(known)
     return model
 
 
@@ -87,7 +88,7 @@ def kept(model: ir.Model, plan: Plan) -> dict[str, QParams]:
     A value that the recipe sets something for has none. Values with one scale get the numbers of
     the first of them that has some.
     """
-    known = _read(model)
+    known = carried.parse(model.metadata_props.get(KEY))
     if not known:
         return {}
     own = {name for name, _ in (*plan.specs, *plan.ranges)}
@@ -105,7 +106,7 @@ def kept(model: ir.Model, plan: Plan) -> dict[str, QParams]:
             found |= dict.fromkeys(names, numbers)
     for decision in plan.quantized:
         weight = decision.weight or ""
-        if weight in known and weight not in own and plan.weight_of(weight).bits == 8:
+        if weight in known and weight not in own:
             fitting = _weight(model.graph, decision, known[weight], plan)
             if fitting is not None:
                 found[weight] = fitting
@@ -114,7 +115,7 @@ def kept(model: ir.Model, plan: Plan) -> dict[str, QParams]:
 
 def told(model: ir.Model, plan: Plan) -> Plan:
     """`plan` whose decisions say what of theirs is adopted; what is so is not smoothed."""
-    known = _read(model)
+    known = carried.parse(model.metadata_props.get(KEY))
     if not known:
         return plan
     found = kept(model, plan)
@@ -129,9 +130,17 @@ def told(model: ir.Model, plan: Plan) -> Plan:
     )
 
 
-def forget(model: ir.Model) -> None:
-    """Take the numbers out of the metadata."""
+def take_up(model: ir.Model, trained: Mapping[str, QParams]) -> None:
+    """Keep, in place, numbers of the simplified graph that its module was trained with, too."""
+    if trained:
+        known = carried.parse(model.metadata_props.get(KEY))
+        model.metadata_props[KEY] = carried.dump(known | dict(trained))
+
+
+def forget(model: ir.Model) -> dict[str, QParams]:
+    """Take all numbers out of the metadata; what comes back are those of a training."""
     model.metadata_props.pop(KEY, None)
+    return carried.parse(model.metadata_props.pop(carried.TRAINED, None))
 
 
 def _said(decision: Decision, node: ir.Node, known: Numbers, found: Numbers) -> Decision:
@@ -264,7 +273,8 @@ def _stored(numbers: QParams, spec: QuantSpec, *, is_zero_free: bool) -> QParams
 def _weight(graph: ir.Graph, decision: Decision, numbers: QParams, plan: Plan) -> QParams | None:
     """The numbers of a weight as s8 with zero point 0; coarser where 16-bit sums would overflow.
 
-    None where it has zero points, another axis, or lies on that grid no longer.
+    None where it has zero points, another axis, more bits than asked for, or lies on that grid no
+    longer.
     """
     shift = MIDDLE if numbers.zero_point.dtype == np.uint8 else 0
     tensor = constant(graph.initializers.get(decision.weight or ""))
@@ -278,41 +288,13 @@ def _weight(graph: ir.Graph, decision: Decision, numbers: QParams, plan: Plan) -
     zeros = np.zeros(numbers.scale.shape, np.int8)
     found = QParams(scale=numbers.scale, zero_point=zeros, axis=axis)
     whole = array / found.aligned(array.ndim)[0]
-    if np.abs(whole - np.rint(whole)).max() > OFF_GRID or np.abs(whole).max() > MIDDLE + OFF_GRID:
+    spec = plan.weight_of(decision.weight)
+    largest = MIDDLE if spec.bits == 8 else spec.qmax
+    if np.abs(whole - np.rint(whole)).max() > OFF_GRID or np.abs(whole).max() > largest + OFF_GRID:
         return None
-    if plan.weight_of(decision.weight).accumulator != "s16":
+    if spec.accumulator != "s16":
         return found
     sums = pair_sums(np.rint(whole), decision.weight_axis)
-    largest = sums if axis is not None else sums.max()
-    steps = np.where(largest > PAIR, largest / (PAIR - 1), 1.0)
+    sums = sums if axis is not None else sums.max()
+    steps = np.where(sums > PAIR, sums / (PAIR - 1), 1.0)
     return replace(found, scale=(numbers.scale * steps).astype(np.float32))
-
-
-def _plain(numbers: QParams) -> dict[str, object]:
-    return {
-        "scale": numbers.scale.tolist(),
-        "zero": numbers.zero_point.tolist(),
-        "dtype": str(numbers.zero_point.dtype),
-        "axis": numbers.axis,
-    }
-
-
-def _read(model: ir.Model) -> dict[str, QParams]:
-    text = model.metadata_props.get(KEY)
-    try:
-        return dict(_parsed(json.loads(text))) if text else {}
-    except (ValueError, KeyError, TypeError, AttributeError):  # a file's own, not ours
-        return {}
-
-
-def _parsed(plain: dict[str, dict[str, object]]) -> Iterator[tuple[str, QParams]]:
-    for name, each in plain.items():
-        axis = each["axis"]
-        yield (
-            name,
-            QParams(
-                scale=np.asarray(each["scale"], np.float32),
-                zero_point=np.asarray(each["zero"], np.dtype(str(each["dtype"]))),
-                axis=axis if isinstance(axis, int) else None,
-            ),
-        )

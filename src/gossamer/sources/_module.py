@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from gossamer.source import FloatModel, ModuleExample, TrainableModel
+    from gossamer.source import FloatModel, TrainableModel
     from gossamer.sources._opened import Description
 
 
@@ -29,7 +29,7 @@ def exported(model: TrainableModel, cache: Path, *, kind: str, origin: str) -> F
     found = opened(
         cache,
         export_key(model.digest),
-        lambda folder: write_module(model.module, model.example, folder, origin),
+        lambda folder: write_module(model, folder, origin),
     )
     return found.model(model.digest, kind=kind, origin=origin)
 
@@ -40,20 +40,22 @@ def export_key(digest: str) -> str:
     return hashlib.sha256("\n".join([digest, *versions]).encode()).hexdigest()[:16]
 
 
-def write_module(
-    module: nn.Module, example: ModuleExample, folder: Path, origin: Path | str
-) -> Description:
+def write_module(model: TrainableModel, folder: Path, origin: Path | str) -> Description:
     """What the report says of the module, whose checked graph now lies in `folder`.
+
+    The graph carries the ranges that the module was trained with.
 
     Raises:
         ExportError: It cannot be exported, or the graph disagrees with it.
         SourceError: NaN or Inf in its weights.
     """
-    from gossamer.export.to_graph import OPSET, check_graph, to_graph
+    from gossamer.export.to_graph import OPSET, check_graph
+    from gossamer.export.trained import trained_graph
     from gossamer.sources import _opened
 
+    module, example = model.module, model.example
     _check_weights(module, origin)
-    _opened.save(to_graph(module, example), folder, external=False)
+    _opened.save(trained_graph(module, example, model.ranges), folder, external=False)
     check_graph(module, example, folder / _opened.FILE)
     return (
         ("module", type(module).__name__),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gossamer import carried
 from gossamer.errors import SourceError
 from gossamer.plugins import require
 from gossamer.source import FloatModel, Source, TrainableModel
@@ -37,6 +38,7 @@ _COMPANIONS = (
     "chat_template.*",
 )
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
+_NUMBERS = (carried.FILE,)
 _TASKS = {
     "ForSequenceClassification": "text-classification",
     "ForImageClassification": "image-classification",
@@ -99,7 +101,7 @@ def _digest(folder: Path) -> str:
     """sha256 over what the model is made of."""
     from gossamer.sources._onnx_read import digest_of
 
-    files = (*_files(folder, _COMPANIONS), *_files(folder, _WEIGHTS))
+    files = (*_files(folder, _COMPANIONS), *_files(folder, _WEIGHTS), *_files(folder, _NUMBERS))
     names = tuple(file.name for file in files if file.name != "config.json")
     return digest_of(folder / "config.json", names)
 
@@ -179,8 +181,7 @@ def _task(config: dict[str, Any]) -> str | None:
 def _write(folder: Path, config: dict[str, Any], out: Path) -> Description:
     from gossamer.sources._module import write_module
 
-    model = _trainable(folder, config)
-    return write_module(model.module, model.example, out, folder)
+    return write_module(_trainable(folder, config), out, folder)
 
 
 def _trainable(folder: Path, config: dict[str, Any]) -> TrainableModel:
@@ -188,7 +189,9 @@ def _trainable(folder: Path, config: dict[str, Any]) -> TrainableModel:
 
     module = _loaded(folder, config)
     example = example_of(module, image=_image_size(folder))
-    return TrainableModel(module=module, example=example, digest=_digest(folder))
+    return TrainableModel(
+        module=module, example=example, digest=_digest(folder), ranges=carried.beside(folder)
+    )
 
 
 def _loaded(folder: Path, config: dict[str, Any]) -> nn.Module:

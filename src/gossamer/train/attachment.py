@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.utils.hooks import RemovableHandle
 
+    from gossamer.quant import QParams
+    from gossamer.spot import Spots
+
 Batch = Mapping[str, "Tensor"]  # what `forward` takes, by name
 
 
@@ -33,12 +36,14 @@ class Known(TypedDict, total=False):
         batches: Gives batches of training data, again from the beginning at every call.
         batch_loss: The loss of a model on one batch, for techniques that need gradients before
             the first step.
+        spots: Where the int8 file will store what, for techniques that compute with its numbers.
     """
 
     steps: int
     teacher: nn.Module
     batches: Callable[[], Iterable[Batch]]
     batch_loss: Callable[[nn.Module, Batch], Tensor]
+    spots: Spots
 
 
 class Attachment:
@@ -60,6 +65,14 @@ class Attachment:
             labels: For techniques that need them, where the model's forward does not take them.
         """
         return loss
+
+    def ranges(self) -> dict[str, QParams]:
+        """Numbers that values and weights are to be stored with, by name; most set none."""
+        return {}
+
+    def rounded(self) -> nn.Module:
+        """The detached model with the weights that will be stored, if they are other ones."""
+        return self.model
 
     def detach(self) -> None:
         """Leave the model as an ordinary module that computes the same; twice does nothing more."""
@@ -126,6 +139,7 @@ class Attachments:
         self.model = model
         self._ordinary = set(model.state_dict())
         self._attached: list[Attachment] = []
+        self._detached: list[Attachment] = []
         try:
             for technique in techniques:
                 attached = technique.attach(model, optimizer, **known(technique))
@@ -162,7 +176,19 @@ class Attachments:
     def detach(self) -> None:
         """Leave the model as an ordinary module; twice does nothing more."""
         while self._attached:
-            self._attached.pop().detach()
+            attached = self._attached.pop()
+            attached.detach()
+            self._detached.append(attached)
+
+    def ranges(self) -> dict[str, QParams]:
+        """Numbers that values and weights are to be stored with, by name."""
+        every = (*self._attached, *self._detached)
+        return {name: x for each in every for name, x in each.ranges().items()}
+
+    def rounded(self) -> nn.Module:
+        """The detached model, with the weights that will be stored if a technique rounds them."""
+        rounding = [each for each in self._detached if each.ranges()]
+        return rounding[0].rounded() if rounding else self.model
 
 
 def needed(technique: Technique, known: Known, name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gossamer import store
+from gossamer import carried, store
 from gossamer.errors import StorageError, TrainingError
 from gossamer.plugins import require
 from gossamer.train.attachment import Attachments
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
+    from gossamer.quant import QParams
+    from gossamer.spot import Spots
     from gossamer.step import ModuleContext, TrainingSet
     from gossamer.train.attachment import Batch, Technique
     from gossamer.train.steps.fit import Fit
@@ -55,12 +57,17 @@ def fit(model: nn.Module, options: Fit, context: ModuleContext) -> nn.Module:
     Under `accelerate launch` or `torchrun` every process takes its share of each batch, and the
     first one writes. What a killed run left in `context.folder` is taken up again.
 
+    Where a technique computes with the numbers of the int8 file (`quantize-aware`), BatchNorms are
+    folded before all else; what comes back has the weights on their grid, and `ranges.json` beside
+    the result says the ranges, for the exported graph.
+
     Raises:
         TrainingError: A technique cannot join, the data does not fit, or the loss is no number.
         StorageError: The folder cannot be written, or holds another model's checkpoint.
         MissingDependency: accelerate is not installed.
     """
     accelerate = require("accelerate", "train", "the training loop")
+    spots = _spots(model, options, context)
     if (context.folder / RESULT).exists():
         _load_result(model, context.folder / RESULT)
         return model.eval()
@@ -71,19 +78,27 @@ def fit(model: nn.Module, options: Fit, context: ModuleContext) -> nn.Module:
         kwargs_handlers=[accelerate.DistributedDataParallelKwargs(static_graph=True)],
     )
     with torch.random.fork_rng(devices=[]), contextlib.ExitStack() as leave:
-        run = _joined(model, options, context, accelerator, leave)
+        run = _joined(model, options, context, spots, accelerator, leave)
         _train(run)
-    trained = accelerator.unwrap_model(run.model).cpu().eval()
+    accelerator.unwrap_model(run.model).cpu().eval()
+    trained = run.attached.rounded()
     if accelerator.is_main_process:
-        _save_result(trained, context.folder)
+        _save_result(trained, run.attached.ranges(), context.folder)
     accelerator.wait_for_everyone()
-    return model.eval()
+    return trained.eval()
+
+
+def _spots(model: nn.Module, options: Fit, context: ModuleContext) -> Spots | None:
+    """Where the int8 file stores what, if a technique asks; it is the same at every call."""
+    is_asked = any("spots" in technique.needs for technique in options.techniques)
+    return context.spots(model) if is_asked and context.spots is not None else None
 
 
 def _joined(
     model: nn.Module,
     options: Fit,
     context: ModuleContext,
+    spots: Spots | None,
     accelerator: Any,
     leave: contextlib.ExitStack,
 ) -> _Training:
@@ -106,7 +121,7 @@ def _joined(
     torch.manual_seed(context.seed)  # what techniques draw when they join
     model.train()
     optimizer = _optimizer(model, options)
-    known = functools.partial(_known, training, options, context, steps)
+    known = functools.partial(_known, training, options, context, steps, spots)
     attached = Attachments(model, optimizer, options.techniques, known)
     leave.callback(attached.detach)
     prepared, optimizer = accelerator.prepare(model, optimizer)
@@ -127,6 +142,7 @@ def _known(
     options: Fit,
     context: ModuleContext,
     steps: int,
+    spots: Spots | None,
     technique: Technique,
 ) -> Any:
     """What `technique` needs to know of this training."""
@@ -136,6 +152,7 @@ def _known(
         "teacher": context.teacher,
         "batches": lambda: lambda: islice(training.batches(few, context.seed), FEW_BATCHES),
         "batch_loss": lambda: batch_loss,
+        **({} if spots is None else {"spots": lambda: spots}),
     }
     return {name: give() for name, give in given.items() if name in technique.needs}
 
@@ -246,11 +263,13 @@ def _resume(run: _Training, schedule: Any) -> int:
     return int(state["step"])
 
 
-def _save_result(model: nn.Module, folder: Path) -> None:
+def _save_result(model: nn.Module, ranges: Mapping[str, QParams], folder: Path) -> None:
     from safetensors.torch import save
 
     # tied weights lie in the file once for each name: safetensors refuses shared memory
     tensors = {name: x.detach().clone().contiguous() for name, x in model.state_dict().items()}
+    if ranges:  # before the result, which says that all is there
+        store.write_text(folder / carried.FILE, carried.dump(ranges))
     store.write_bytes(folder / RESULT, save(tensors))
     store.remove(folder / CHECKPOINT)
 

@@ -107,7 +107,7 @@ class QuantizeStatic(GraphStep):
                 context.target.name,
                 "Use quantize-weights.",
             )
-        plan, statistics = self._calibrated(model, context)
+        plan, statistics = self.calibrated(model, context)
         smoothing = self._factors(model.graph, plan, statistics)
         plan = replace(
             plan,
@@ -172,11 +172,15 @@ class QuantizeStatic(GraphStep):
         plan = overridden(_rounded(plan, self.rounding), model.graph, self.overrides, target)
         return adopted.told(model, plan) if self.adopt else plan
 
-    def _calibrated(self, model: ir.Model, context: GraphContext) -> tuple[Plan, Statistics]:
+    def calibrated(self, model: ir.Model, context: GraphContext) -> tuple[Plan, Statistics]:
         """The plan without the sites whose values calibration never saw, each with that reason.
 
         What takes a site out can make another site read another value, so it goes on until every
         value is known; each round takes out at least one site.
+
+        Raises:
+            RecipeError: A selector matches nothing.
+            TargetError: The target does not run activations of so many bits, or this format.
         """
         plan = self.placed(model, context.target, context.cpu)
         statistics = context.calibration.statistics(plan.values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gossamer.graph.adopted import forget
+from gossamer.graph.adopted import forget, take_up
 from gossamer.graph.passes.simplify import simplify
 from gossamer.step import GraphContext, GraphStep
 
@@ -19,5 +19,7 @@ class Simplify(GraphStep):
 
     def apply(self, model: ir.Model, context: GraphContext) -> ir.Model:  # noqa: ARG002 - neutral
         """The simplified model."""
-        forget(model)  # what a file itself says of adopted numbers is not ours
-        return simplify(model)
+        trained = forget(model)  # what a file itself says of adopted numbers is not ours
+        model = simplify(model)
+        take_up(model, trained)
+        return model

@@ -32,7 +32,8 @@ def loads_without(model: nn.Module) -> str | None:
     for name, tensor in model.state_dict().items():
         if expected.get(name) != list(tensor.shape):
             return f"{name} is {list(tensor.shape)}; its config makes it {expected.get(name)}"
-    return None
+    gone = sorted(set(expected) - set(model.state_dict()))
+    return f"{gone[0]} is gone; its config makes it" if gone else None
 
 
 def save(model: nn.Module, folder: Path) -> str | None:

@@ -140,7 +140,7 @@ def trained(
         told = f"{key} {json.dumps([dumped, str(aim)], sort_keys=True)}"
         key = hashlib.sha256(told.encode()).hexdigest()
         samples = _batches(training, given)
-        finder = _Spots(aim, given, samples, prepared, (recipe.seed, progress))
+        finder = _Spots(aim, given, samples, prepared, recipe.seed, progress)
         context = ModuleContext(
             training=samples,
             teacher=lambda: own.trainable().module,
@@ -170,16 +170,17 @@ class _Spots:
     model: TrainableModel
     training: TrainingSet | None
     found: list[Prepared]
-    context: tuple[int, Progress]
+    seed: int
+    progress: Progress
 
     def __call__(self, module: nn.Module) -> Spots:
-        (seed, progress), example, training = self.context, self.model.example, self.training
+        example, training = self.model.example, self.training
         if self.aim is None or training is None:
             raise TrainingError("training samples", "none")
         size = min(SOME, len(training))
-        progress.stage("find what int8 stores in the module")
-        batches = functools.partial(training.batches, size, seed)
-        self.found.append(prepare(module, example, batches, self.aim, progress))
+        self.progress.stage("find what int8 stores in the module")
+        batches = functools.partial(training.batches, size, self.seed)
+        self.found.append(prepare(module, example, batches, self.aim, self.progress))
         return self.found[-1].spots
 
 

@@ -114,7 +114,7 @@ def keep_layers_(model: nn.Module, layers: Sequence[int]) -> None:
 def _tell(config: object, name: str, value: int) -> None:
     try:
         setattr(config, name, value)
-    except NotImplementedError as error:  # a config of transformers that computes this number
+    except Exception as error:  # whatever a config raises that computes this number itself
         raise TrainingError(
             f"a model whose config takes a number for {name}",
             f"{type(config).__name__}: {error}",

@@ -284,6 +284,15 @@ def test_the_guide_to_placement_has_the_table_of_the_results(load: Load) -> None
     assert all(row["gains"].keys() == rows[0]["gains"].keys() for row in rows)
 
 
+def test_the_page_on_training_shows_the_kept_rows(load: Load) -> None:
+    training = load("benchmarks.training")
+    rows = json.loads(training.RESULTS.read_text(encoding="utf-8"))
+    body = load("benchmarks.kept").shown(training.PAGE)
+
+    assert {row["row"] for row in rows} <= {path.stem for path in training.RECIPES.glob("*.yaml")}
+    assert body == training.table(rows), "run: python -m benchmarks.training --table"
+
+
 def test_the_model_of_wide_layers_runs(load: Load, tmp_path: Path) -> None:
     path = load("benchmarks.weights").layered(tmp_path / "wide.onnx", 2, 32, 64)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ def write(folder: Path, **changed: Any) -> Path:
     path = folder / "train.yaml"
     path.write_text(yaml.safe_dump({k: v for k, v in record.items() if v is not None}))
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_clock() -> Iterator[None]:
+    """Times are not looked at here: as few rounds as a ratio takes."""
+    from gossamer import trained as timed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timed, "SECONDS", 0.01)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir
@@ -35,6 +36,16 @@ FIT = {
 }
 STEP = QuantizeStatic(weight_bits=BITS)
 STATIC = {"quantize-static": {"weight-bits": BITS}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_clock() -> Iterator[None]:
+    """Times are not looked at here: as few rounds as a ratio takes."""
+    from gossamer import trained as timed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timed, "SECONDS", 0.01)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING
 
 from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.parallel import DistributedDataParallel
 
 from gossamer.errors import TrainingError
 from gossamer.train.batches import LABELS
@@ -36,12 +37,14 @@ def batch_loss(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _takes_labels(model: nn.Module) -> bool:
-    inner = getattr(model, "module", model)  # under the wrapper for several processes
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
     return LABELS in inspect.signature(inner.forward).parameters
 
 
 def _unlike(logits: Tensor, labels: Tensor) -> TrainingError:
     kind = "numbers" if labels.is_floating_point() else f"classes up to {int(labels.max())}"
     return TrainingError(
-        f"outputs for {len(labels)} labels ({kind})", f"outputs of shape {list(logits.shape)}"
+        f"outputs for {len(labels)} labels ({kind})",
+        f"outputs of shape {list(logits.shape)}",
+        "The head gives [batch, classes], or [batch, 1] for numbers: give data that it is for.",
     )

@@ -61,6 +61,21 @@ def test_outputs_that_do_not_fit_the_labels_are_refused(shape: Any, labels: list
         batch_loss(Echo(), {"x": torch.zeros(shape), "labels": torch.tensor(labels)})
 
 
+def test_a_part_that_is_called_module_is_not_asked_for_labels() -> None:
+    class Part(Echo):
+        def forward(self, x: Any, labels: Any) -> Any:
+            raise AssertionError
+
+    class Whole(Echo):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = Part()
+
+    found = batch_loss(Whole(), {"x": torch.zeros(2, 3), "labels": torch.tensor([0, 1])})
+
+    assert float(found) == pytest.approx(float(torch.tensor(3.0).log()))
+
+
 def test_labels_reach_a_module_that_takes_them() -> None:
     class Asking(Echo):
         def forward(self, x: Any, labels: Any = None) -> Any:

@@ -42,6 +42,8 @@ KEYS: dict[str, dict[str, type]] = {
 CACHE = "cache"
 FILE = {"path": str, "sha256": str}
 FILES = ("data", "calibration-data")
+# what people may write as one text, and which key that text is
+SHORT = {"source": "model", "teacher": "model", "training": "path"}
 
 
 def rerun(
@@ -119,19 +121,18 @@ def _rerun_trained(
         cache=out / CACHE,
         progress=progress,
     )
+    made_with = calibration(record, found.model, progress)
+    artifact = run(found.model, recipe, out / "model", made_with, progress)
     artifacts = {}
-    for label, each, folder in (
-        # what training adds to that is what the last row says
-        ("files of the source", model, out / CACHE / "model"),
-        ("files", found.model, out / "model"),
-    ):
-        made_with = calibration(record, each, progress)
-        artifacts[label] = artifact = run(each, recipe, folder, made_with, progress)
-    is_told = recipe.graph_steps and not artifact.elsewhere
+    if recipe.graph_steps and not artifact.elsewhere:
+        # what these steps do without any training: the rest is what training gave
+        made_with = calibration(record, model, progress)
+        plain = run(model, recipe, out / CACHE / "model", made_with, progress)
+        artifacts = {"files of the source": plain, "files": artifact}
     length = int(record["data"]["length"])
     document = judged(
         found,
-        artifacts if is_told else {},
+        artifacts,
         task,
         _data(record, model),
         length=length,
@@ -158,7 +159,9 @@ def _teacher(record: dict[str, Any]) -> Source | None:
     found = teacher.trainable().digest
     if known not in ("", found):
         raise DataError(
-            f"the teacher of the recipe, digest {known}", f"one with digest {found} at {name}"
+            f"the teacher of the recipe, digest {known}",
+            f"one with digest {found} at {name}",
+            "Restore it, or leave the digest out to learn from this one.",
         )
     record["teacher"]["digest"] = found
     return teacher
@@ -263,31 +266,36 @@ def _completed(record: Any) -> Any:
     recipe = record.get("recipe") if isinstance(record, dict) else None
     if not isinstance(recipe, dict) or not {"module-steps", "module_steps"} & set(recipe):
         return record
-    data = record.get("data")
-    for key in ("source", "teacher"):
-        if key in record:
-            named = {"model": record[key]} if isinstance(record[key], str) else record[key]
-            record[key] = {"digest": "", **named} if isinstance(named, dict) else named
-    data = {"data": {"path": data}} if isinstance(data, str) else data
-    record["data"] = {"seed": recipe.get("seed", 0), "length": 128, **(data or {})}
-    training = record.get("training")
-    if training is not None:
-        record["training"] = {"path": training} if isinstance(training, str) else training
-    for file in (*(record["data"].get(key) for key in FILES), record.get("training")):
+    record = {"data": {}, "calibration": {}, **record}
+    for key, name in SHORT.items():
+        if isinstance(record.get(key), str):
+            record[key] = {name: record[key]}
+    if isinstance(record["data"], str):
+        record["data"] = {"data": {"path": record["data"]}}
+    cpu, targets = recipe.get("cpu", "portable"), [recipe.get("target")]
+    left_out: dict[str, dict[str, Any]] = {
+        "source": {"digest": ""},
+        "teacher": {"digest": ""},
+        "data": {"seed": recipe.get("seed", 0), "length": 128},
+        "calibration": {"targets": targets, "cpu": cpu, "threads": physical_cores()},
+    }
+    for key, values in left_out.items():
+        if isinstance(record.get(key), dict):
+            record[key] = {**values, **record[key]}
+    places = record["data"] if isinstance(record["data"], dict) else {}
+    for file in (*(places.get(key) for key in FILES), record.get("training")):
         if isinstance(file, dict) and "sha256" not in file:
             file["sha256"] = _digest_of(Path(str(file.get("path"))))
-    made = {"targets": [recipe.get("target")], "cpu": recipe.get("cpu", "portable")}
-    record["calibration"] = {
-        **made,
-        "threads": physical_cores(),
-        **(record.get("calibration") or {}),
-    }
     return record
 
 
 def _digest_of(path: Path) -> str:
     if not path.exists():
-        raise DataError("data at the path that the recipe names", f"nothing at {path}")
+        raise DataError(
+            "data at the path that the recipe names",
+            f"nothing at {path}",
+            "Paths are from the folder that the command is run in.",
+        )
     return digest(path)
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gossamer import carried, plugins, store
-from gossamer.errors import TrainingError
 from gossamer.evaluate import files_of
 from gossamer.measure.environment import environment, physical_cores
 from gossamer.measure.isolate import Isolated
@@ -140,13 +139,15 @@ def trained(
         told = f"{key} {json.dumps([dumped, str(aim)], sort_keys=True)}"
         key = hashlib.sha256(told.encode()).hexdigest()
         samples = _batches(training, given)
-        finder = _Spots(aim, given, samples, prepared, recipe.seed, progress)
+        finder = None
+        if aim is not None and samples is not None:
+            finder = _Spots(aim, given, samples, prepared, recipe.seed, progress)
         context = ModuleContext(
             training=samples,
             teacher=lambda: own.trainable().module,
             seed=recipe.seed,
             folder=cache / "modules" / key[:16],
-            spots=finder if aim and samples else None,
+            spots=finder,
             progress=progress,
         )
         given = dataclasses.replace(given, module=step.apply(given.module, context), digest=key)
@@ -166,17 +167,15 @@ class _Spots:
     with training samples.
     """
 
-    aim: Aim | None
+    aim: Aim
     model: TrainableModel
-    training: TrainingSet | None
+    training: TrainingSet
     found: list[Prepared]
     seed: int
     progress: Progress
 
     def __call__(self, module: nn.Module) -> Spots:
         example, training = self.model.example, self.training
-        if self.aim is None or training is None:
-            raise TrainingError("training samples", "none")
         size = min(SOME, len(training))
         self.progress.stage("find what int8 stores in the module")
         batches = functools.partial(training.batches, size, self.seed)

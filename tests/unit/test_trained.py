@@ -127,6 +127,12 @@ def test_a_killed_run_goes_on_in_its_folder_and_gives_the_same_files(
     [
         ({"training": "nowhere.npz"}, DataError, "nothing at nowhere.npz"),
         ({"task": None}, RecipeError, "the keys source, task"),
+        ({"data": 5}, RecipeError, r"the keys seed \(int\), length \(int\) in data"),
+        ({"data": ["a", "b"]}, RecipeError, "in data"),
+        ({"calibration": 5}, RecipeError, "in calibration"),
+        ({"source": 5}, RecipeError, "in source"),
+        ({"teacher": ["a"]}, RecipeError, "in teacher"),
+        ({"training": 5}, RecipeError, "in training"),
         ({"training": None}, InputError, "training: PATH"),
         ({"source": "nothing.there:make"}, SourceError, "nothing"),
     ],

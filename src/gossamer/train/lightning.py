@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.callbacks import Callback
 
 from gossamer.errors import TrainingError
+from gossamer.train import stepping
 from gossamer.train.attachment import Attachments, Known, Technique
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class LightningTechniques(Callback):
                 f"{len(trainer.optimizers)}",
                 "Attach in `on_train_start` yourself.",
             )
-        optimizer = trainer.optimizers[0]
-        optimizer = getattr(optimizer, "optimizer", optimizer)
+        optimizer = stepping.real(trainer.optimizers[0])
         steps = int(trainer.estimated_stepping_batches)
         told: Known = {"steps": steps, **self.known}  # type: ignore[typeddict-item]
         model = pl_module.get_submodule(self.module)

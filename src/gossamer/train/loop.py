@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gossamer import carried, store
-from gossamer.errors import StorageError, TrainingError
+from gossamer.errors import RecipeError, StorageError, TrainingError
 from gossamer.plugins import require
+from gossamer.train import stepping
 from gossamer.train.attachment import Attachments
 from gossamer.train.augment import flip_and_shift
 from gossamer.train.batches import LABELS
@@ -62,6 +63,7 @@ def fit(model: nn.Module, options: Fit, context: ModuleContext) -> nn.Module:
     the result says the ranges, for the exported graph.
 
     Raises:
+        RecipeError: There is no training data.
         TrainingError: A technique cannot join, the data does not fit, or the loss is no number.
         StorageError: The folder cannot be written, or holds another model's checkpoint.
         MissingDependency: accelerate is not installed.
@@ -105,7 +107,11 @@ def _joined(
     """The training with every technique at work; they detach when `leave` is closed."""
     training = context.training
     if training is None:
-        raise TrainingError("training samples", "none")
+        raise RecipeError(
+            "training samples for the step fit",
+            "a recipe without any",
+            "Name them in the recipe: training: PATH.",
+        )
     processes = accelerator.num_processes
     if len(training) < options.batch:
         raise TrainingError(
@@ -170,7 +176,7 @@ def _optimizer(model: nn.Module, options: Fit) -> Optimizer:
 
 def _train(run: _Training) -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        getattr(run.optimizer, "optimizer", run.optimizer), lambda step: _rate(step, run)
+        stepping.real(run.optimizer), lambda step: _rate(step, run)
     )
     start = _resume(run, schedule)
     progress = run.context.progress

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from gossamer.errors import TrainingError
+from gossamer.train import stepping
 from gossamer.train.attachment import Attachments, Known, Technique
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class TrainerTechniques(TrainerCallback):  # type: ignore[misc]  # transformers 
             TrainingError: A technique cannot join, or the checkpoint has no state of theirs.
         """
         model: nn.Module = given["model"]
-        optimizer = getattr(given["optimizer"], "optimizer", given["optimizer"])
+        optimizer = stepping.real(given["optimizer"])
         told: Known = {"steps": state.max_steps, **self.known}  # type: ignore[typeddict-item]
         self.attached = Attachments(model, optimizer, self.techniques, lambda _: told)
         # behind the hooks of the techniques, which must have seen this forward pass

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import TrainingError
+from gossamer.train import stepping
 from gossamer.train.attachment import Attachment
-from gossamer.train.prune import quota, steps
+from gossamer.train.prune import quota
 from gossamer.train.prune.criterion import INFINITE, PART, Choice, Criterion
 from gossamer.train.prune.layers import Layer
 
@@ -121,7 +122,7 @@ class Masks(Attachment):
 
     def follow(self, optimizer: Optimizer) -> None:
         """Hold the weights of one more optimizer; steps are those of the first."""
-        found, is_first = steps.real(optimizer), not self._optimizers
+        found, is_first = stepping.real(optimizer), not self._optimizers
         self._optimizers.append(found)
 
         def after(*_: object) -> None:
@@ -130,7 +131,7 @@ class Masks(Attachment):
                 if is_first:
                     self._count()
 
-        self._hooks.append(steps.before_steps(found, lambda: self._before_step(found)))
+        self._hooks.append(stepping.before_steps(found, lambda: self._before_step(found)))
         self._hooks.append(found.register_step_post_hook(after))
 
     def look_with(self, look: Callable[[], Sequence[Tensor]] | None) -> None:
@@ -236,17 +237,17 @@ class Masks(Attachment):
 
     def _hold(self, optimizers: Sequence[Optimizer]) -> None:
         """Zero what the masks hide, in weights and in what the optimizers keep of them."""
-        owned = [(o, steps.trained(o)) for o in optimizers]
+        owned = [(o, stepping.trained(o)) for o in optimizers]
         for layer in self._layers:
             weight, mask = layer.weight, _mask(layer)
             weight.mul_(mask)
             for optimizer, own in owned:
                 if weight in own:
-                    for moment in steps.moments(optimizer, weight):
+                    for moment in stepping.moments(optimizer, weight):
                         moment.mul_(mask)
 
     def _before_step(self, optimizer: Optimizer) -> None:
-        own = steps.trained(optimizer)
+        own = stepping.trained(optimizer)
         for layer in self._layers:
             weight = layer.weight
             if weight.grad is None or weight not in own:

@@ -62,10 +62,4 @@ class Fit(ModuleStep):
         """
         from gossamer.train.loop import fit
 
-        if context.training is None:
-            raise RecipeError(
-                "training samples for the step fit",
-                "a recipe without any",
-                "Name them in the recipe: training: PATH.",
-            )
         return fit(model, self, context)

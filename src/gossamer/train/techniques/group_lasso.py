@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Unpack
 import torch
 
 from gossamer.errors import RecipeError, TrainingError
+from gossamer.train import stepping
 from gossamer.train.attachment import Attachment, Known, Technique
-from gossamer.train.prune import steps
 from gossamer.train.prune.layers import Choosing, Layer
 from gossamer.train.prune.pattern import Pattern
 from gossamer.train.prune.patterns.block import Block
@@ -67,7 +67,7 @@ class GroupLasso(Technique):
         if not layers:
             told = [f"{layer.path}: {self._refusal(layer)}" for layer in found]
             raise TrainingError("a layer with such blocks", "; ".join(told) or str(reasons))
-        real = steps.real(optimizer)
+        real = stepping.real(optimizer)
         return _Shrinking(model, real, lambda: self._shrink(real, layers))
 
     def _refusal(self, layer: Layer) -> str:
@@ -75,7 +75,7 @@ class GroupLasso(Technique):
 
     @torch.no_grad()
     def _shrink(self, optimizer: Optimizer, layers: list[Layer]) -> None:
-        groups = steps.trained(optimizer)
+        groups = stepping.trained(optimizer)
         for layer in layers:
             group = groups.get(layer.weight)
             if group is None:

@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from gossamer.errors import RecipeError, TrainingError
 from gossamer.quant import QParams, QuantSpec
+from gossamer.train import stepping
 from gossamer.train.attachment import Attachment, Known, Technique, needed
 from gossamer.train.fake_quantize import FakeActivation, FakeBias, FakeWeight, fake_weight, parts
 
@@ -207,9 +208,13 @@ class FakeQuantization(Attachment):
         last = self._technique.freeze_after
         if optimizer is None:
             if last:
-                raise TrainingError("an optimizer, to count its steps for freeze-after", "none")
+                raise TrainingError(
+                    "an optimizer, to count its steps for freeze-after",
+                    "none",
+                    "Give it: attach(model, optimizer, spots=...), or leave freeze-after 0.",
+                )
             return
-        real: Optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate holds it so
+        real = stepping.real(optimizer)
         learned = [x.parameter for x in self._activations.values()]
         if self._technique.learn_ranges:
             layers = [(self.model.get_submodule(s.module), s.parameter) for s in self._weights]

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from gossamer.errors import RecipeError, TrainingError
+from gossamer.train import stepping
 from gossamer.train.attachment import Known, Technique, needed
-from gossamer.train.prune import gather, steps
+from gossamer.train.prune import gather
 from gossamer.train.prune.criteria.magnitude import Magnitude
 from gossamer.train.prune.criterion import Criterion
 from gossamer.train.prune.layers import Choosing, Layer
@@ -121,7 +122,7 @@ class Sparsify(Technique):
                 "none",
                 "Give it, or prune at once: schedule one-shot, start 0.",
             )
-        trains = None if optimizer is None else steps.real(optimizer)
+        trains = None if optimizer is None else stepping.real(optimizer)
         look = self._look(model, layers, known, is_at_once=0 in timing.at)
         masks = Masks(model, layers, reasons, self._rule(), timing)
         try:

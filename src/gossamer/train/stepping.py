@@ -25,7 +25,11 @@ def real(optimizer: object) -> Optimizer:
     while (inner := getattr(found, "optimizer", None)) is not None:
         found = inner
     if not isinstance(found, Optimizer):
-        raise TrainingError("a torch optimizer", repr(type(found).__name__))
+        raise TrainingError(
+            "a torch optimizer",
+            type(found).__name__,
+            "Give it: attach(model, optimizer).",
+        )
     return found
 
 

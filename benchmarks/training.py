@@ -21,7 +21,7 @@ from benchmarks.kept import fill, keep
 from gossamer.measure.environment import environment, physical_cores
 from gossamer.report.table import markdown_table
 from gossamer.rerun import rerun
-from gossamer.trained import STAGES
+from gossamer.stages import STAGES
 
 HERE = Path(__file__).resolve().parent
 RECIPES, RESULTS = HERE / "recipes", HERE / "results" / "training.json"

@@ -94,7 +94,7 @@ def rerun(
 
 def _is_unfinished(recipe: Recipe, out: Path) -> bool:
     """Whether `out` is what a killed training left."""
-    from gossamer.trained import STAGES
+    from gossamer.stages import STAGES
 
     return bool(recipe.module_steps) and (out / CACHE).is_dir() and not (out / STAGES).exists()
 
@@ -104,7 +104,8 @@ def _rerun_trained(
 ) -> Artifact:
     """The files, and beside them the trained module, a row for every stage, and the recipe."""
     from gossamer.sources import find
-    from gossamer.trained import MODULE, STAGES, judged, save, trained
+    from gossamer.stages import STAGES, judged
+    from gossamer.trained import MODULE, save, trained
 
     progress.stage("open the model")
     name = str(record["source"]["model"])
@@ -184,7 +185,11 @@ def _training(record: dict[str, Any], model: FloatModel) -> TrainingRows | None:
     task = plugins.parse("tasks", record["task"]).resolved(model)
     seed = int(record["data"]["seed"])
     data = task.open(DataRequest(model=model, path=place, seed=seed))
-    return TrainingRows(split=rows_to_train(data), sha256=record["training"]["sha256"])
+    return TrainingRows(
+        split=rows_to_train(data),
+        sha256=record["training"]["sha256"],
+        length=int(record["data"]["length"]),
+    )
 
 
 def parse(record: dict[str, Any]) -> Recipe:

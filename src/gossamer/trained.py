@@ -1,4 +1,4 @@
-"""The module half of a recipe: train, export and judge every stage."""
+"""The module half of a recipe: every step on the module, and the graph of what it left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gossamer import carried, plugins, store
-from gossamer.evaluate import files_of
-from gossamer.measure.environment import environment, physical_cores
-from gossamer.measure.isolate import Isolated
-from gossamer.measure.measure import Comparison, Contender, measure_latency
-from gossamer.measure.score import References, drop, paired_interval, score, score_baseline
 from gossamer.qat import Aim, prepare
-from gossamer.report.document import plain
-from gossamer.report.table import markdown_table
-from gossamer.result import SCHEMA_VERSION
 from gossamer.sources._quiet import quiet_transformers
+from gossamer.stages import STAGES, Timed
 from gossamer.step import ModuleContext
 from gossamer.task import Split, example
 
@@ -33,8 +25,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from gossamer.artifact import Artifact
-    from gossamer.measurement import ScoreRows
     from gossamer.progress import Progress
     from gossamer.qat import Prepared
     from gossamer.quant import QParams
@@ -42,11 +32,9 @@ if TYPE_CHECKING:
     from gossamer.source import FloatModel, Source, TrainableModel
     from gossamer.spot import Spots
     from gossamer.step import ModuleStep, TrainingSet
-    from gossamer.task import Task, TaskData
+    from gossamer.task import TaskData
 
-STAGES = "stages.json"
 MODULE = "module"
-SECONDS = 1.0  # of each stage, timed in turns
 SOME = 32  # samples of a batch that calibrates
 
 
@@ -69,10 +57,17 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingRows:
-    """Labelled samples to train with, and the digest of the files that hold them."""
+    """Labelled samples to train with.
+
+    Attributes:
+        split: The samples.
+        sha256: Digest of the files that hold them.
+        length: Of the sequences by which a model is timed between its steps.
+    """
 
     split: Split
     sha256: str
+    length: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,15 +134,15 @@ def trained(
         told = f"{key} {json.dumps([dumped, str(aim)], sort_keys=True)}"
         key = hashlib.sha256(told.encode()).hexdigest()
         samples = _batches(training, given)
-        finder = None
-        if aim is not None and samples is not None:
-            finder = _Spots(aim, given, samples, prepared, recipe.seed, progress)
         context = ModuleContext(
             training=samples,
             teacher=lambda: own.trainable().module,
             seed=recipe.seed,
             folder=cache / "modules" / key[:16],
-            spots=finder,
+            spots=_Spots(aim, given, samples, prepared, recipe.seed, progress)
+            if aim and samples
+            else None,
+            latency=_timed(given, float_model, training),
             progress=progress,
         )
         given = dataclasses.replace(given, module=step.apply(given.module, context), digest=key)
@@ -193,58 +188,6 @@ def _aim(step: ModuleStep, recipe: Recipe) -> Aim | None:
     return Aim(target=recipe.target, cpu=recipe.cpu, step=next(static, None))
 
 
-def judged(
-    found: Trained,
-    artifacts: Mapping[str, Artifact],
-    task: Task,
-    data: TaskData,
-    *,
-    length: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    """A row for every stage, and one for each of `artifacts`, by its name.
-
-    Scores are of all rows but those for calibration: nothing was chosen by them. Drops are against
-    the source, with paired intervals; latencies of all are measured in turns (batch 1, sequences of
-    `length`), and speed-ups are against the source.
-
-    Raises:
-        MeasureError: A stage cannot be run.
-    """
-    contenders = [
-        Contender(name=f"{k} {stage.name}", runtime="ort", path=stage.model.path)
-        for k, stage in enumerate(found.stages)
-    ]
-    contenders += [
-        Contender(name=f"- {name}", runtime=artifact.runtime, path=artifact.path)
-        for name, artifact in artifacts.items()
-    ]
-    split = _judging(data)
-    progress.stage("score every stage", total=len(contenders) * len(split))
-    scores = _scores(contenders, task, split, progress)
-    progress.stage("time every stage")
-    feed = example(found.model.inputs, next(split.feeds()), 1, length)
-    cores = physical_cores()
-    compared = measure_latency(contenders, feed, threads=cores, seconds=SECONDS)
-    held: list[Stage | None] = [*found.stages, *[None] * len(artifacts)]
-    document: dict[str, Any] = plain(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "task": plugins.dump(task),
-            "metric": task.metric_name,
-            "n": len(split),
-            "noise_floor": compared.noise_floor,
-            "float_while_training": {n: r for p in found.prepared for n, r in p.spots.missed},
-            "environment": environment(cores).dump(),
-            "stages": [
-                _row(contender, stage, scores, compared, task)
-                for contender, stage in zip(contenders, held, strict=True)
-            ],
-        }
-    )
-    return document
-
-
 def save(found: Trained, folder: Path) -> None:
     """The trained module: a Hugging Face folder as transformers loads it, else weights and sizes.
 
@@ -285,40 +228,12 @@ def origin(module: Path, seed: int) -> dict[str, Any]:
     return record if record["recipe"].get("seed", 0) == seed else {}
 
 
-def table(document: dict[str, Any]) -> str:
-    """The rows for people."""
-    lines = [
-        [
-            row["stage"],
-            f"{row['score']:.4f}",
-            f"{row['drop']:+.4f}",
-            "" if row["parameters"] is None else f"{row['parameters']:,}",
-            "" if row["zeros"] is None else f"{row['zeros']:.1%}",
-            f"{row['size_bytes'] / 1e6:.2f}",
-            f"{row['latency_ms']['median']:.3f}",
-            f"{row['speedup']:.2f} "
-            f"[{row['speedup_interval'][0]:.2f}, {row['speedup_interval'][1]:.2f}]",
-        ]
-        for row in document["stages"]
-    ]
-    headers = ["stage", document["metric"], "drop", "parameters", "zeros", "MB", "ms", "speed-up"]
-    return markdown_table(headers, lines, ("left", *("right",) * 7))
-
-
 def rows_to_train(data: TaskData) -> Split:
     """Every row of the place that a task was opened on; of one with a test part, the others."""
     samples = data.search.samples
     parts = (data.calibration, data.search, data.report)
     indices = sorted({i for part in parts if part.samples is samples for i in part.indices})
     return Split(samples=samples, indices=tuple(indices))
-
-
-def _judging(data: TaskData) -> Split:
-    """Search and report together where they are of one place, else the report."""
-    if data.search.samples is not data.report.samples:
-        return data.report
-    indices = sorted((*data.search.indices, *data.report.indices))
-    return Split(samples=data.report.samples, indices=tuple(indices))
 
 
 def _made(name: str, given: TrainableModel, source: FloatModel, cache: Path, origin: str) -> Stage:
@@ -338,6 +253,15 @@ def _stage(name: str, model: FloatModel, module: nn.Module) -> Stage:
     return Stage(name=name, model=model, parameters=total, zeros=zeros / max(total, 1))
 
 
+def _timed(
+    given: TrainableModel, source: FloatModel, training: TrainingRows | None
+) -> Timed | None:
+    if training is None:
+        return None
+    feed = next(training.split.feeds())
+    return Timed(given, example(source.inputs, feed, 1, training.length))
+
+
 def _batches(training: TrainingRows | None, model: TrainableModel) -> TrainingSet | None:
     if training is None:
         return None
@@ -349,40 +273,3 @@ def _batches(training: TrainingRows | None, model: TrainableModel) -> TrainingSe
         sequence=model.example.sequence,
         padding={} if filler is None else {"input_ids": int(filler)},
     )
-
-
-def _scores(
-    contenders: list[Contender], task: Task, split: Split, progress: Progress
-) -> dict[str, ScoreRows]:
-    found: dict[str, ScoreRows] = {}
-    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-        references = References(Path(scratch)) if task.needs_reference else None
-        for contender in contenders:
-            judge = score if found else score_baseline
-            with Isolated(contender.runtime, contender.path, threads=physical_cores()) as session:
-                found[contender.name] = judge(session, task, split, references, progress)
-    return found
-
-
-def _row(
-    contender: Contender,
-    stage: Stage | None,
-    scores: dict[str, ScoreRows],
-    compared: Comparison,
-    task: Task,
-) -> dict[str, Any]:
-    first, own = next(iter(scores.values())), scores[contender.name]
-    ratio = compared.ratios[contender.name]
-    return {
-        "stage": contender.name.split(" ", 1)[1],
-        "runtime": contender.runtime,
-        "score": own.value,
-        "drop": drop(task, first.value, own.value),
-        "interval": paired_interval(task, first.rows, own.rows),
-        "parameters": stage and stage.parameters,
-        "zeros": stage and stage.zeros,
-        "size_bytes": sum(path.stat().st_size for path in files_of(contender.path)),
-        "latency_ms": compared.latencies[contender.name].milliseconds(),
-        "speedup": ratio.value,
-        "speedup_interval": (ratio.low, ratio.high),
-    }

@@ -46,7 +46,7 @@ def write(folder: Path, **changed: Any) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def quick_clock() -> Iterator[None]:
     """Times are not looked at here: as few rounds as a ratio takes."""
-    from gossamer import trained as timed
+    from gossamer import stages as timed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timed, "SECONDS", 0.01)

@@ -62,7 +62,7 @@ def test_a_recipe_trains_for_a_few_steps(
         found = trained(
             source,
             dataclasses.replace(recipe, module_steps=tuple(steps)),
-            TrainingRows(split=rows_to_train(data), sha256=""),
+            TrainingRows(split=rows_to_train(data), sha256="", length=32),
             cache=tmp_path,
             progress=Silent(),
         )

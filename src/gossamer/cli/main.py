@@ -211,7 +211,7 @@ def run(recipe: Path, out: Path, target: str | None) -> int:
     for name, digest in artifact.sha256().items():
         click.echo(f"{digest}  {artifact.folder / name}")
     if (out / "stages.json").exists():
-        from gossamer.trained import table
+        from gossamer.stages import table
 
         click.echo(table(json.loads((out / "stages.json").read_text())), nl=False)
     if artifact.elsewhere:

@@ -58,17 +58,17 @@ def overall(ranked: Sequence[Ranked], share: float) -> list[int]:
     return _greedy(ranked, [0] * len(ranked), lambda counts: sum(counts) >= goal)
 
 
-def until_macs(
+def until(
     ranked: Sequence[Ranked],
     counts: Sequence[int],
     fits: Callable[[Sequence[int]], bool],
     *,
     uniform: bool,
 ) -> list[int]:
-    """The fewest further elements that have to go until the widths fit.
+    """The fewest further elements that have to go until what is left fits.
 
     Raises:
-        TrainingError: They do not fit with one multiple left in each group either.
+        TrainingError: It does not fit with one multiple left in each group either.
     """
     found = list(counts)
     if uniform:
@@ -81,8 +81,8 @@ def until_macs(
         found = _greedy(ranked, counts, fits)
     if not fits(found):
         raise TrainingError(
-            "a share of multiply-accumulates that can be reached",
-            "one that is left with a multiple of channels in each layer",
+            "a budget that can be reached",
+            "one that is exceeded with a multiple of channels left in each layer",
             "Ask for less, or for a smaller channel-multiple.",
         )
     return found
@@ -115,17 +115,19 @@ def _next(ranked: Ranked, gone: int) -> float:
     return float(ranked.scores[ranked.order[gone : gone + size]].mean())
 
 
-def macs_left(
-    macs: Mapping[str, int],
+def left(
+    costs: Mapping[str, int],
     sizes: Mapping[Axis, int],
     ranked: Sequence[Ranked],
     counts: Sequence[int],
 ) -> float:
-    """Multiply-accumulates of the weights after so many elements of the groups are gone."""
-    left = dict(sizes)
+    """What weights cost after so many elements of the groups are gone; it goes with their sizes."""
+    gone: dict[Axis, int] = {}
     for each, count in zip(ranked, counts, strict=True):
         for axis, indices in each.group.members.items():
-            left[axis] -= count * indices.shape[1]
-    return sum(
-        n * math.prod(left[name, i] / sizes[name, i] for i in (0, 1)) for name, n in macs.items()
-    )
+            gone[axis] = gone.get(axis, 0) + count * indices.shape[1]
+    found: dict[str, float] = dict(costs)
+    for (name, i), count in gone.items():
+        if name in found:
+            found[name] *= 1 - count / sizes[name, i]
+    return sum(found.values())

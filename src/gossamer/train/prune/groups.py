@@ -37,7 +37,7 @@ class Group:
             connection.
         members: What is removed with them, for each axis of a parameter or buffer: indices
             `[elements, indices of one element]`.
-        readers: Paths of the weights that read them.
+        readers: Axes of the weights that read them.
         makers: Paths of the weights that make them.
     """
 
@@ -45,7 +45,7 @@ class Group:
     is_shared: bool
     members: Mapping[Axis, NDArray[np.int64]]
     makers: tuple[str, ...]
-    readers: tuple[str, ...]
+    readers: tuple[Axis, ...]
 
     def __len__(self) -> int:
         return len(next(iter(self.members.values())))
@@ -161,8 +161,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # of torch
     ) -> Group:
         axes = {axis: ids for axis, ids in self.sites if axis in elements[0]}
         makers = [name for (name, _), ids in axes.items() if self.couplings.makes(ids)]
-        readers = [name for (name, _), ids in axes.items() if self.couplings.reads(ids)]
-        is_spatial = any(len(self.shapes[name]) > 3 for name in (*makers, *readers))
+        readers = [axis for axis, ids in axes.items() if self.couplings.reads(ids)]
+        read = [name for name, _ in readers]
+        is_spatial = any(len(self.shapes[name]) > 3 for name in (*makers, *read))
         kind: Kind = "heads" if is_head else "channels" if is_spatial else "neurons"
         order = list(self.couplings.macs)
         return Group(
@@ -170,7 +171,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # of torch
             is_shared=is_shared,
             members={axis: np.array([each[axis] for each in elements]) for axis in axes},
             makers=tuple(sorted(makers, key=order.index)),
-            readers=tuple(sorted(readers, key=order.index)),
+            readers=tuple(sorted(readers, key=lambda axis: order.index(axis[0]))),
         )
 
     def _kept(self, root: NDArray[np.int64]) -> dict[Axis, str]:

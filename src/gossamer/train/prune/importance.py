@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,82 +11,98 @@ from torch import Tensor, nn
 
 from gossamer.errors import TrainingError
 from gossamer.train.attachment import Batch
-from gossamer.train.prune.groups import Group
+from gossamer.train.prune.criterion import Criterion
+from gossamer.train.prune.groups import Axis, Group
 from gossamer.train.task_loss import batch_loss
 
 Scores = NDArray[np.float64]  # of the elements of one group; what scores more stays longer
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Importance:
-    """A score made of numbers that single weights give.
-
-    Attributes:
-        each: The numbers of a weight and its gradient, in the weight's shape.
-        total: The score of elements, given the sums of the numbers of their weights.
-        needs_gradients: Whether it is a sum over batches; otherwise gradients are zeros.
-    """
-
-    each: Callable[[Tensor, Tensor], Tensor]
-    total: Callable[[Scores], Scores]
-    needs_gradients: bool
-
-
-IMPORTANCE = {
-    # Li et al. 2017, https://arxiv.org/abs/1608.08710, with the second norm over the whole group;
-    # norms of different layers compare only by the mean of each
-    "magnitude": Importance(
-        each=lambda w, _: w.square(),
-        total=lambda sums: np.sqrt(sums) / (np.sqrt(sums).mean() or 1.0),
-        needs_gradients=False,
-    ),
-    # Molchanov et al. 2017, https://arxiv.org/abs/1611.06440: |sum of W·G|, added over batches
-    "taylor": Importance(each=lambda w, g: w * g, total=np.abs, needs_gradients=True),
-}
-
-
 def scores(
     model: nn.Module,
     groups: Sequence[Group],
-    importance: Importance,
+    criterion: Criterion,
     batches: Iterable[Batch],
 ) -> list[Scores]:
     """The scores of every group's elements; the model is only read.
 
+    A criterion sees each element as one weight: the norm of all its weights (Li et al. 2017,
+    arXiv:1608.08710), by the mean of the group, so that layers compare. Its gradient is that of the
+    loss by a factor on what the group's readers are given of the element, over that norm. So with
+    `snip` an element is worth |Σ W·G| (Molchanov et al. 2017, arXiv:1611.06440), and with `fisher`
+    the sum of its squares over batches (Kwon et al. 2022, arXiv:2204.09656).
+
+    Args:
+        model: In eval mode.
+        groups: Of the model.
+        criterion: One that looks at weights or gradients.
+        batches: Are only read where it looks at gradients.
+
     Raises:
-        TrainingError: Gradients of the task's loss are needed, and there is no batch or no weight
-            that is trained.
+        TrainingError: Gradients of the task's loss are needed, and there is no batch, or a weight
+            is not trained.
     """
-    if not importance.needs_gradients:
-        zeros = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-        return [_score(model, group, importance, zeros) for group in groups]
-    found: list[Scores] = []
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    for batch in batches if trained else ():
-        with torch.enable_grad():
-            loss = batch_loss(model, batch)
-            made = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-        gradients = {n: g for n, g in zip(trained, made, strict=True) if g is not None}
-        new = [_score(model, group, importance, gradients) for group in groups]
-        found = [a + b for a, b in zip(found, new, strict=True)] if found else new
-    if not found and groups:
-        raise TrainingError(
-            "batches and trained weights for scores from gradients",
-            "none",
-            "Give training data, or score by magnitude.",
-        )
-    return found
+    norms = [_norms(model, group) for group in groups]
+    seen = [criterion.begin(norm) for norm in norms]
+    for slopes in _slopes(model, groups, batches) if criterion.needs == "gradients" else ():
+        for own, norm, slope in zip(seen, norms, slopes, strict=True):
+            criterion.gather(own, norm, torch.where(norm > 0, slope / norm, 0.0))
+    return [
+        criterion.scores(norm, own)[0].double().cpu().numpy()
+        for norm, own in zip(norms, seen, strict=True)
+    ]
 
 
 @torch.no_grad()
-def _score(
-    model: nn.Module, group: Group, importance: Importance, gradients: Mapping[str, Tensor]
-) -> Scores:
-    named, total = dict(model.named_parameters()), np.zeros(len(group))
-    for (name, axis), indices in group.members.items():
-        if name in gradients:
-            numbers = importance.each(named[name].double(), gradients[name].double())
-            rest = [i for i in range(numbers.ndim) if i != axis]
-            along = numbers.sum(rest) if rest else numbers
-            total += along.cpu().numpy()[indices].sum(axis=1)
-    return importance.total(total)
+def _norms(model: nn.Module, group: Group) -> Tensor:
+    """Of the elements' weights, by their mean: `[1, elements]`, as if they were inputs."""
+    named = dict(model.named_parameters())
+    parts = [_of_elements(named[a[0]].square(), a, group) for a in group.members if a[0] in named]
+    norms = torch.stack(parts).sum(dim=0).sqrt()
+    return norms / norms.mean().clamp_min(torch.finfo(norms.dtype).tiny)
+
+
+def _slopes(
+    model: nn.Module, groups: Sequence[Group], batches: Iterable[Batch]
+) -> Iterator[list[Tensor]]:
+    """For each batch and group what the loss changes by with its elements, `[1, elements]`."""
+    named = dict(model.named_parameters())
+    read = {axis[0]: named[axis[0]] for group in groups for axis in group.readers}
+    if groups and not all(weight.requires_grad for weight in read.values()):
+        still = next(name for name, weight in read.items() if not weight.requires_grad)
+        raise TrainingError(
+            "weights that are trained, for scores from gradients",
+            f"{still}, which is not",
+            "Set requires_grad, or score by magnitude.",
+        )
+    is_empty = True
+    for batch in batches if groups else ():
+        is_empty = False
+        with torch.enable_grad():
+            made = torch.autograd.grad(
+                batch_loss(model, batch), list(read.values()), materialize_grads=True
+            )
+        change = {
+            name: weight.detach() * gradient
+            for (name, weight), gradient in zip(read.items(), made, strict=True)
+        }
+        yield [_sum(change, group) for group in groups]
+    if is_empty and groups:
+        raise TrainingError(
+            "batches, for scores from gradients",
+            "none",
+            "Give training data, or score by magnitude.",
+        )
+
+
+def _sum(change: Mapping[str, Tensor], group: Group) -> Tensor:
+    parts = [_of_elements(change[axis[0]], axis, group) for axis in group.readers]
+    return torch.stack(parts).sum(dim=0)
+
+
+def _of_elements(numbers: Tensor, axis: Axis, group: Group) -> Tensor:
+    """The sum of the numbers of each element along an axis of a weight, `[1, elements]`."""
+    rows = numbers.detach().float().movedim(axis[1], 0)
+    along = rows.reshape(len(rows), -1).sum(dim=1)
+    indices = torch.from_numpy(group.members[axis]).to(along.device)
+    return along[indices].sum(dim=1)[None]

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gossamer import plugins, store
 from gossamer.errors import RecipeError, TrainingError
 from gossamer.step import ModuleContext, ModuleStep
 from gossamer.train.batches import LABELS
-from gossamer.train.prune import choose, importance, recalibrate, surgery
-from gossamer.train.prune.groups import Axis, Coupled, Group, coupled
+from gossamer.train.prune import budget, choose, compensate, importance, recalibrate, surgery
+from gossamer.train.prune.budget import Budget
+from gossamer.train.prune.choose import Ranked
+from gossamer.train.prune.criteria.magnitude import Magnitude
+from gossamer.train.prune.criterion import Criterion
+from gossamer.train.prune.groups import Coupled, Group, coupled
 
+Chosen = list[tuple[Group, NDArray[np.int64]]]  # which elements of which group go
+BUDGETS = ("max_macs", "max_parameters", "max_latency")
+WIDTHS = "widths.json"
 SAMPLES = 4  # of the example that the model is watched on
 BATCH = 32
 
@@ -26,9 +35,9 @@ BATCH = 32
 class Shrink(ModuleStep):
     """Removes channels, neurons, heads and layers: what stays is an ordinary, smaller model.
 
-    What belongs together is found by watching one forward pass; the result is compared with the
-    model in which the same numbers are 0, and batch normalizations get new statistics. Retrain
-    afterwards.
+    What belongs together is found by watching one forward pass. Weights that read what goes make up
+    for it by least squares, batch normalizations get new statistics, and the result is compared
+    with the model in which the same numbers are 0. Where much goes, retrain afterwards.
 
     Attributes:
         ffn: Share of the neurons between two layers of each encoder layer that goes.
@@ -38,14 +47,17 @@ class Shrink(ModuleStep):
             accuracy than one inside of a branch.
         layers: Numbers of the encoder layers that stay; empty for all.
         max_macs: Share of the multiply-accumulates of weights that may be left; more channels and
-            neurons go until it is met.
+            neurons go until it is kept.
+        max_parameters: Share of the parameters that may be left, likewise.
+        max_latency: Share of the time at batch 1 that may be left, likewise: models are exported
+            and timed in turns with the whole one, where the recipe runs it.
         uniform: Whether every layer loses the same share, which ordinary configs can hold;
             otherwise all elements of a kind are ranked together.
-        criterion: What says which elements matter: magnitude is the second norm of all weights that
-            would go, taylor the first-order change of the loss.
+        criterion: Which elements matter least. Each counts as one weight: the norm of its weights,
+            with the gradient along it.
         channel_multiple: Widths stay multiples of this, and never get below it; heads go one by
             one.
-        batches: Batches of 32 training samples that taylor and the new statistics come from.
+        batches: Batches of 32 training samples: for gradients, what makes up, new statistics.
     """
 
     ffn: float = 0.0
@@ -54,8 +66,10 @@ class Shrink(ModuleStep):
     residual: bool = False
     layers: tuple[int, ...] = ()
     max_macs: float | None = None
+    max_parameters: float | None = None
+    max_latency: float | None = None
     uniform: bool = True
-    criterion: Literal["magnitude", "taylor"] = "magnitude"
+    criterion: Criterion = field(default_factory=Magnitude)
     channel_multiple: int = 8
     batches: int = 64
 
@@ -63,8 +77,16 @@ class Shrink(ModuleStep):
         for name in ("ffn", "heads", "channels"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"{name} from 0 to below 1", f"{getattr(self, name)}")
-        if self.max_macs is not None and not 0 < self.max_macs <= 1:
-            raise RecipeError("max-macs above 0 and up to 1", f"{self.max_macs}")
+        for name in BUDGETS:
+            share = getattr(self, name)
+            if share is not None and not 0 < share <= 1:
+                raise RecipeError(f"{name.replace('_', '-')} above 0 and up to 1", f"{share}")
+        if self.criterion.needs == "inputs":
+            raise RecipeError(
+                "a criterion that looks at weights or gradients",
+                next(iter(plugins.dump(self.criterion))),
+                "It compares single weights of one layer; shrink ranks whole channels and heads.",
+            )
         if self.channel_multiple < 1 or self.batches < 1:
             given = f"{self.channel_multiple} and {self.batches}"
             raise RecipeError("a channel-multiple and a number of batches from 1", given)
@@ -73,38 +95,33 @@ class Shrink(ModuleStep):
         """The smaller model, in eval mode.
 
         Raises:
-            TrainingError: There is no training data, the model has nothing of what should go, or
-                it would not compute the same as the one with zeros.
+            TrainingError: There is no training data, the model has nothing of what should go, a
+                budget cannot be kept, or it would not compute the same as the one with zeros.
         """
         inputs = example(model, next(_batches(context, 1), None))
         model.eval()
+        whole = copy.deepcopy(model)
         if self.layers:
             surgery.keep_layers_(model, self.layers)
         found = coupled(model, inputs)
         ranked = self._ranked(model, found, context)
-        counts = self._counts(model, found, ranked)
-        chosen = [(r.group, r.order[:n]) for r, n in zip(ranked, counts, strict=True) if n]
-        slim = copy.deepcopy(model)
-        for group, gone in chosen:
-            if group.kind == "heads":
-                surgery.tell_heads(slim, group, len(gone))
-            width = next(iter(group.members.values())).shape[1]
-            if _is_ffn(model, group):
-                surgery.tell_config(slim, group, (len(group) - len(gone)) * width)
+        counts = self._counts(model, ranked, self._budgets(whole, model, found, inputs))
+        if self.max_latency is not None:
+            counts = self._timed((whole, model), ranked, counts, found.macs, context)
+        chosen = _chosen(ranked, counts)
         removed = surgery.removal(chosen)
-        surgery.cut_(slim, removed)
+        readers = dict.fromkeys(axis for group, _ in chosen for axis in group.readers)
+        compensate.compensate_(model, removed, readers, _inputs(model, context, self.batches))
+        slim = _without(model, chosen)
         surgery.zero_(model, removed)
         surgery.check_same(model, slim, inputs)
         if chosen:
-            inputs_of = (forward_inputs(slim, b) for b in _batches(context, self.batches))
-            recalibrate.recalibrate_(slim, inputs_of)
+            recalibrate.recalibrate_(slim, _inputs(slim, context, self.batches))
         return slim.eval()
 
-    def _ranked(
-        self, model: nn.Module, found: Coupled, context: ModuleContext
-    ) -> list[choose.Ranked]:
+    def _ranked(self, model: nn.Module, found: Coupled, context: ModuleContext) -> list[Ranked]:
         kinds = {kind for kind in ("ffn", "heads", "channels") if getattr(self, kind)}
-        if self.max_macs is not None:
+        if any(getattr(self, name) is not None for name in BUDGETS):
             kinds |= {"ffn", "channels"}
         groups = [group for group in found.groups if self._part(model, group) in kinds]
         for kind in kinds:
@@ -113,17 +130,26 @@ class Shrink(ModuleStep):
             ):
                 why = "; ".join(sorted(set(found.kept.values())))
                 raise TrainingError(f"{kind} that can be removed", f"none: {why}")
-        totals = importance.scores(
-            model,
-            groups,
-            importance.IMPORTANCE[self.criterion],
-            _batches(context, self.batches),
-        )
+        batches = _batches(context, self.batches)
+        totals = importance.scores(model, groups, self.criterion, batches)
         pairs = zip(groups, totals, strict=True)
         return [choose.rank(group, total, self.channel_multiple) for group, total in pairs]
 
+    def _budgets(
+        self, whole: nn.Module, model: nn.Module, found: Coupled, inputs: Mapping[str, Tensor]
+    ) -> list[Budget]:
+        budgets = []
+        if self.max_macs is not None:
+            before = coupled(whole, inputs).macs if self.layers else found.macs
+            budgets.append(Budget(costs=found.macs, most=self.max_macs * sum(before.values())))
+        if self.max_parameters is not None:
+            numbers = {name: p.numel() for name, p in model.named_parameters()}
+            before = {name: p.numel() for name, p in whole.named_parameters()}
+            budgets.append(Budget(costs=numbers, most=self.max_parameters * sum(before.values())))
+        return budgets
+
     def _counts(
-        self, model: nn.Module, found: Coupled, ranked: Sequence[choose.Ranked]
+        self, model: nn.Module, ranked: Sequence[Ranked], budgets: Sequence[Budget]
     ) -> list[int]:
         counts = [0] * len(ranked)
         pick = choose.alike if self.uniform else choose.overall
@@ -132,22 +158,41 @@ class Shrink(ModuleStep):
             share = getattr(self, kind)
             for i, n in zip(here, pick([ranked[i] for i in here], share), strict=True):
                 counts[i] = n
-        if self.max_macs is None:
-            return counts
-        sizes = _axis_sizes(model)
-        most = self.max_macs * sum(found.macs.values())
-        more = [i for i, r in enumerate(ranked) if r.group.kind != "heads"]
+        return budget.within(model, ranked, counts, budgets, uniform=self.uniform)
 
-        def whole(part: Sequence[int]) -> list[int]:
-            return [part[more.index(i)] if i in more else n for i, n in enumerate(counts)]
+    def _timed(
+        self,
+        models: tuple[nn.Module, nn.Module],
+        ranked: Sequence[Ranked],
+        counts: list[int],
+        macs: Mapping[str, int],
+        context: ModuleContext,
+    ) -> list[int]:
+        """So many that the measured time is kept; noted in the step's folder for killed runs."""
+        (whole, model), latency = models, context.latency
+        most, kept = self.max_latency, context.folder / WIDTHS
+        assert most is not None
+        if latency is None:
+            raise TrainingError(
+                "a way to measure, for max-latency",
+                "none",
+                "Run the step by a recipe, or give the ModuleContext a latency.",
+            )
+        if kept.exists():
+            found: list[int] = json.loads(kept.read_text(encoding="utf-8"))
+            return found
+        total = sum(macs.values())
 
-        def fits(part: Sequence[int]) -> bool:
-            return choose.macs_left(found.macs, sizes, ranked, whole(part)) <= most
+        def limited(share: float) -> list[int]:
+            asked = [Budget(costs=macs, most=share * total)]
+            return budget.within(model, ranked, counts, asked, uniform=self.uniform)
 
-        first = [counts[i] for i in more]
-        return whole(
-            choose.until_macs([ranked[i] for i in more], first, fits, uniform=self.uniform)
-        )
+        def ratio(tried: Sequence[int]) -> float:
+            return latency(whole, _without(model, _chosen(ranked, tried)))
+
+        found = budget.timed(counts, limited, ratio, most)
+        store.write_text(kept, json.dumps(found))
+        return found
 
     def _part(self, model: nn.Module, group: Group) -> str | None:
         """The option that a group belongs to."""
@@ -157,36 +202,21 @@ class Shrink(ModuleStep):
         return None if is_left else group.kind
 
 
-def shrink_to_cost(
-    step: Shrink,
-    model: nn.Module,
-    context: ModuleContext,
-    cost: Callable[[nn.Module], float],
-    most: float,
-) -> nn.Module:
-    """The largest model found whose measured cost is at most `most`.
+def _chosen(ranked: Sequence[Ranked], counts: Sequence[int]) -> Chosen:
+    return [(r.group, r.order[:n]) for r, n in zip(ranked, counts, strict=True) if n]
 
-    Shares of multiply-accumulates are halved in six turns, each of which shrinks a copy and
-    measures it; `cost` may export the copy and time it.
 
-    Raises:
-        TrainingError: Not even the smallest one tried is as cheap.
-    """
-    low, high, best = 0.0, 1.0, None
-    for _ in range(6):
-        share = (low + high) / 2
-        try:
-            tried = dataclasses.replace(step, max_macs=share).apply(copy.deepcopy(model), context)
-        except TrainingError:
-            low = share  # cannot be reached
-            continue
-        if cost(tried) <= most:
-            low, best = share, tried
-        else:
-            high = share
-    if best is None:
-        raise TrainingError(f"a model of a cost up to {most:g}", "none by removing channels")
-    return best
+def _without(model: nn.Module, chosen: Chosen) -> nn.Module:
+    """A copy in which these elements are removed, and that says so."""
+    slim = copy.deepcopy(model)
+    for group, gone in chosen:
+        if group.kind == "heads":
+            surgery.tell_heads(slim, group, len(gone))
+        width = next(iter(group.members.values())).shape[1]
+        if _is_ffn(model, group):
+            surgery.tell_config(slim, group, (len(group) - len(gone)) * width)
+    surgery.cut_(slim, surgery.removal(chosen))
+    return slim
 
 
 def example(model: nn.Module, batch: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
@@ -220,6 +250,10 @@ def _batches(context: ModuleContext, count: int) -> Iterator[Mapping[str, Tensor
     return itertools.islice(itertools.chain.from_iterable(rounds), count)
 
 
+def _inputs(model: nn.Module, context: ModuleContext, count: int) -> Iterator[Mapping[str, Tensor]]:
+    return (forward_inputs(model, batch) for batch in _batches(context, count))
+
+
 def _is_ffn(model: nn.Module, group: Group) -> bool:
     """Whether neurons lie in one layer of a stack, and one weight alone reads them."""
     if group.kind != "neurons" or len(group.readers) != 1:
@@ -230,8 +264,3 @@ def _is_ffn(model: nn.Module, group: Group) -> bool:
     ]
     stacks = (model.get_submodule(".".join(shared[:i])) for i in range(len(shared)))
     return any(isinstance(module, nn.ModuleList) for module in stacks)
-
-
-def _axis_sizes(model: nn.Module) -> dict[Axis, int]:
-    named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {(name, i): n for name, tensor in named.items() for i, n in enumerate(tensor.shape)}

@@ -28,7 +28,7 @@ def ranked(sizes: list[int], multiple: int) -> list[Ranked]:
             is_shared=False,
             members={(f"{i}.weight", 0): indices, (f"{i + 1}.weight", 1): indices},
             makers=(f"{i}.weight",),
-            readers=(f"{i + 1}.weight",),
+            readers=((f"{i + 1}.weight", 1),),
         )
         made.append(choose.rank(group, generator.uniform(0.1, 2, size), multiple))
     return made
@@ -74,14 +74,14 @@ def test_the_least_important_go_first_and_ties_go_by_number() -> None:
     assert found.order.tolist() == [1, 3, 2, 0, 5, 4]
 
 
-def test_macs_left_are_those_of_both_axes() -> None:
+def test_what_is_left_goes_with_both_axes() -> None:
     groups = ranked([8, 16], 1)
     sizes = {("0.weight", 0): 8, ("0.weight", 1): 3, ("1.weight", 0): 16, ("1.weight", 1): 8}
     sizes |= {("2.weight", 0): 4, ("2.weight", 1): 16}
     macs = {"0.weight": 24, "1.weight": 128, "2.weight": 64}
 
-    assert choose.macs_left(macs, sizes, groups, [0, 0]) == 216
-    assert choose.macs_left(macs, sizes, groups, [4, 8]) == 12 + 32 + 32
+    assert choose.left(macs, sizes, groups, [0, 0]) == 216
+    assert choose.left(macs, sizes, groups, [4, 8]) == 12 + 32 + 32
 
 
 @pytest.mark.parametrize("uniform", [True, False])
@@ -91,7 +91,7 @@ def test_a_budget_is_met_and_hardly_undercut(uniform: bool) -> None:
     def left(counts: object) -> int:
         return sum(stay(groups, list(counts)))  # type: ignore[call-overload]
 
-    counts = choose.until_macs(groups, [0, 0, 0], lambda c: left(c) <= 80, uniform=uniform)
+    counts = choose.until(groups, [0, 0, 0], lambda c: left(c) <= 80, uniform=uniform)
 
     assert 80 - 12 <= left(counts) <= 80
 
@@ -99,4 +99,4 @@ def test_a_budget_is_met_and_hardly_undercut(uniform: bool) -> None:
 @pytest.mark.parametrize("uniform", [True, False])
 def test_a_budget_out_of_reach_is_refused(uniform: bool) -> None:
     with pytest.raises(TrainingError, match="that can be reached"):
-        choose.until_macs(ranked([16], 8), [0], lambda _: False, uniform=uniform)
+        choose.until(ranked([16], 8), [0], lambda _: False, uniform=uniform)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,8 @@ from gossamer.source import ModuleExample
 from gossamer.step import ModuleContext
 from gossamer.train.prune import saved
 from gossamer.train.prune.cost import cost
-from gossamer.train.steps.shrink import Shrink, shrink_to_cost
+from gossamer.train.prune.criteria.snip import Snip
+from gossamer.train.steps.shrink import Shrink
 from zoo import convnets, encoders
 
 pytestmark = pytest.mark.torch
@@ -48,7 +50,7 @@ def macs(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("uniform", [True, False])
-@pytest.mark.parametrize("criterion", ["magnitude", "taylor"])
+@pytest.mark.parametrize("criterion", ["magnitude", "snip"])
 def test_a_budget_of_macs_is_met(uniform: bool, criterion: str, tmp_path: Path) -> None:
     model = convnets.trained(convnets.Residual())
     options = {"max-macs": 0.6, "uniform": uniform, "criterion": criterion}
@@ -97,14 +99,14 @@ def test_the_least_important_channels_go(tmp_path: Path) -> None:
     assert torch.equal(slim.get_parameter("conv1.weight"), before[stay])
 
 
-def test_taylor_keeps_what_the_loss_depends_on(tmp_path: Path) -> None:
+def test_snip_keeps_what_the_loss_depends_on(tmp_path: Path) -> None:
     model = convnets.trained(convnets.Plain())
     with torch.no_grad():  # large weights that nothing reads
         model.get_parameter("conv1.weight")[:8] *= 3
         model.get_parameter("conv2.weight")[:, :8] *= 1e-6
     before = model.get_parameter("conv1.weight").clone()
 
-    slim = Shrink(channels=0.5, criterion="taylor").apply(model, context(tmp_path))
+    slim = Shrink(channels=0.5, criterion=Snip()).apply(model, context(tmp_path))
 
     assert torch.equal(slim.get_parameter("conv1.weight"), before[8:])
 
@@ -135,25 +137,66 @@ def test_a_slim_network_goes_through_files_and_export(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_encoder_with_fewer_heads_exports(tmp_path: Path) -> None:
     slim = Shrink(heads=0.5, ffn=0.5).apply(encoders.make("Bert"), encoders.context(tmp_path))
-    inputs = {name: x for name, x in encoders.batch().items() if name != "labels"}
-    example = ModuleExample(inputs=inputs, sequence=tuple(inputs), longest=40)
+    example = ModuleExample(inputs=inputs(), sequence=tuple(inputs()), longest=40)
 
     ir.save(to_graph(slim, example), tmp_path / "slim.onnx")
 
     check_graph(slim, example, tmp_path / "slim.onnx")
 
 
-def test_a_measured_cost_is_met(tmp_path: Path) -> None:
+def test_a_budget_of_parameters_is_kept(tmp_path: Path) -> None:
+    model = convnets.trained(convnets.Residual())
+
+    slim = Shrink(max_parameters=0.5).apply(copy.deepcopy(model), context(tmp_path))
+
+    assert 0.25 * numbers(model) <= numbers(slim) <= 0.5 * numbers(model)
+
+
+def numbers(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_a_budget_of_time_is_kept_as_it_is_measured(tmp_path: Path) -> None:
     model = convnets.trained(convnets.Plain())
+    asked = []
 
-    def numbers(slim: nn.Module) -> float:
-        return sum(p.numel() for p in slim.parameters())
+    def latency(before: nn.Module, now: nn.Module) -> float:
+        asked.append(now)
+        return numbers(now) / numbers(before)
 
-    slim = shrink_to_cost(Shrink(), model, context(tmp_path), numbers, 0.6 * numbers(model))
+    given = dataclasses.replace(context(tmp_path), latency=latency)
+    slim = Shrink(max_latency=0.6).apply(copy.deepcopy(model), given)
+    before_the_kill = len(asked)
+    again = Shrink(max_latency=0.6).apply(copy.deepcopy(model), given)
 
+    assert len(asked) == before_the_kill <= 7
     assert 0.3 * numbers(model) <= numbers(slim) <= 0.6 * numbers(model)
-    with pytest.raises(TrainingError, match="a model of a cost up to 1"):
-        shrink_to_cost(Shrink(), model, context(tmp_path), numbers, 1)
+    for a, b in zip(slim.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_time_out_of_reach_says_what_was_reached(tmp_path: Path) -> None:
+    given = dataclasses.replace(context(tmp_path), latency=lambda *_: 0.9)
+
+    with pytest.raises(TrainingError, match="takes 10% of the time; received 90%"):
+        Shrink(max_latency=0.1).apply(convnets.trained(convnets.Plain()), given)
+    with pytest.raises(TrainingError, match="a way to measure"):
+        Shrink(max_latency=0.1).apply(convnets.trained(convnets.Plain()), context(tmp_path))
+
+
+def test_budgets_are_shares_of_the_model_with_all_layers(tmp_path: Path) -> None:
+    model = encoders.make("Bert")
+    whole = cost(model, inputs()).macs
+
+    step = Shrink(layers=(0,), max_macs=0.9)
+    slim = step.apply(copy.deepcopy(model), encoders.context(tmp_path))
+
+    assert slim.config.intermediate_size == model.config.intermediate_size
+    assert cost(slim, inputs()).macs < 0.9 * whole
+
+
+def inputs() -> dict[str, Tensor]:
+    return {name: x for name, x in encoders.batch().items() if name != "labels"}
 
 
 def test_nothing_goes_where_nothing_is_asked_for(tmp_path: Path) -> None:
@@ -173,8 +216,8 @@ def test_it_needs_a_batch(tmp_path: Path) -> None:
 def test_gradients_need_weights_that_are_trained(tmp_path: Path) -> None:
     model = convnets.Plain().requires_grad_(False)
 
-    with pytest.raises(TrainingError, match="batches and trained weights"):
-        Shrink(channels=0.5, criterion="taylor").apply(model, context(tmp_path))
+    with pytest.raises(TrainingError, match="weights that are trained"):
+        Shrink(channels=0.5, criterion=Snip()).apply(model, context(tmp_path))
 
 
 def test_a_model_without_what_should_go_says_why(tmp_path: Path) -> None:
@@ -184,7 +227,15 @@ def test_a_model_without_what_should_go_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"ffn": 1.0}, {"heads": -0.1}, {"max-macs": 0.0}, {"channel-multiple": 0}, {"batches": 0}],
+    [
+        {"ffn": 1.0},
+        {"heads": -0.1},
+        {"max-macs": 0.0},
+        {"max-latency": 1.5},
+        {"max-parameters": 0.0},
+        {"channel-multiple": 0},
+        {"batches": 0},
+    ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(RecipeError, match="needed"):

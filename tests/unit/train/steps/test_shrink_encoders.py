@@ -12,6 +12,7 @@ from torch import nn
 from gossamer.errors import TrainingError
 from gossamer.train.prune import saved
 from gossamer.train.prune.cost import cost
+from gossamer.train.prune.criteria.snip import Snip
 from gossamer.train.prune.groups import coupled
 from gossamer.train.steps.shrink import Shrink, example
 from zoo import encoders
@@ -66,7 +67,7 @@ def test_half_of_the_heads_go_and_the_folder_says_why_it_needs_gossamer(
         pytest.skip("its heads stay, with a reason")
     model = encoders.make(architecture)
 
-    slim = shrunk(model, tmp_path, Shrink(heads=0.5, criterion="taylor"))
+    slim = shrunk(model, tmp_path, Shrink(heads=0.5, criterion=Snip()))
     reason = saved.save(slim, tmp_path)
 
     assert "its config makes it" in str(reason)

@@ -110,28 +110,34 @@ def table(document: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """How long a module takes, by the time of another one: their float graphs, timed in turns."""
+    """How long modules take, by the time of another one: float graphs, timed in turns.
 
+    Attributes:
+        before: Graph of the other one.
+        model: How modules are exported.
+        feed: What both are given.
+    """
+
+    before: Path
     model: TrainableModel
     feed: Feed
 
-    def __call__(self, before: nn.Module, now: nn.Module) -> float:
-        """Their ratio, below 1 where `now` is the faster one.
+    def __call__(self, module: nn.Module) -> float:
+        """The ratio, below 1 where `module` is faster.
 
         Raises:
-            ExportError: One cannot be exported.
+            ExportError: It cannot be exported.
             MeasureError: One cannot be run.
         """
         from gossamer.sources._module import exported
 
+        cores = physical_cores()
+        given = dataclasses.replace(self.model, module=module, digest="now", ranges={})
         with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-            contenders = []
-            for name, module in (("before", before), ("now", now)):
-                given = dataclasses.replace(self.model, module=module, digest=name, ranges={})
-                graph = exported(given, Path(scratch), kind="trained", origin=name)
-                contenders.append(Contender(name=name, runtime="ort", path=graph.path))
-            cores = physical_cores()
-            compared = measure_latency(contenders, self.feed, threads=cores, seconds=SECONDS)
+            now = exported(given, Path(scratch), kind="trained", origin="a tried module")
+            paths = {"before": self.before, "now": now.path}
+            both = [Contender(name=n, runtime="ort", path=path) for n, path in paths.items()]
+            compared = measure_latency(both, self.feed, threads=cores, seconds=SECONDS)
         return 1 / compared.ratios["now"].value
 
 

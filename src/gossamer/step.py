@@ -104,8 +104,8 @@ class ModuleContext:
         folder: For this step's checkpoints and its result, kept when the work is killed.
         spots: Folds the BatchNorms of a module, and says where the int8 file of the recipe will
             store what of it; None where that is not known.
-        latency: How long a module takes where the recipe runs it, by the time of another one that
-            is measured in turns with it (that one first); None where it cannot be measured.
+        latency: Measures how long a module takes, by the time of the one that the step was given;
+            None where that cannot be done.
         progress: Is told of long work.
     """
 
@@ -114,7 +114,7 @@ class ModuleContext:
     seed: int
     folder: Path
     spots: Callable[[nn.Module], Spots] | None = None
-    latency: Callable[[nn.Module, nn.Module], float] | None = None
+    latency: Callable[[nn.Module], float] | None = None
     progress: Progress = field(default_factory=Silent)
 
 

@@ -142,7 +142,7 @@ def trained(
             spots=_Spots(aim, given, samples, prepared, recipe.seed, progress)
             if aim and samples
             else None,
-            latency=_timed(given, float_model, training),
+            latency=_timed(stages[-1].model, given, training),
             progress=progress,
         )
         given = dataclasses.replace(given, module=step.apply(given.module, context), digest=key)
@@ -254,12 +254,12 @@ def _stage(name: str, model: FloatModel, module: nn.Module) -> Stage:
 
 
 def _timed(
-    given: TrainableModel, source: FloatModel, training: TrainingRows | None
+    before: FloatModel, given: TrainableModel, training: TrainingRows | None
 ) -> Timed | None:
     if training is None:
         return None
-    feed = next(training.split.feeds())
-    return Timed(given, example(source.inputs, feed, 1, training.length))
+    feed = example(before.inputs, next(training.split.feeds()), 1, training.length)
+    return Timed(before.path, given, feed)
 
 
 def _batches(training: TrainingRows | None, model: TrainableModel) -> TrainingSet | None:

@@ -50,7 +50,7 @@ class Shrink(ModuleStep):
             neurons go until it is kept.
         max_parameters: Share of the parameters that may be left, likewise.
         max_latency: Share of the time at batch 1 that may be left, likewise: models are exported
-            and timed in turns with the whole one, where the recipe runs it.
+            and timed on ONNX Runtime, in turns with the one that came.
         uniform: Whether every layer loses the same share, which ordinary configs can hold;
             otherwise all elements of a kind are ranked together.
         criterion: Which elements matter least. Each counts as one weight: the norm of its weights,
@@ -100,14 +100,14 @@ class Shrink(ModuleStep):
         """
         inputs = example(model, next(_batches(context, 1), None))
         model.eval()
-        whole = copy.deepcopy(model)
+        whole = copy.deepcopy(model) if self.layers else model
         if self.layers:
             surgery.keep_layers_(model, self.layers)
         found = coupled(model, inputs)
         ranked = self._ranked(model, found, context)
         counts = self._counts(model, ranked, self._budgets(whole, model, found, inputs))
         if self.max_latency is not None:
-            counts = self._timed((whole, model), ranked, counts, found.macs, context)
+            counts = self._timed(model, ranked, counts, found.macs, context)
         chosen = _chosen(ranked, counts)
         removed = surgery.removal(chosen)
         readers = dict.fromkeys(axis for group, _ in chosen for axis in group.readers)
@@ -162,15 +162,14 @@ class Shrink(ModuleStep):
 
     def _timed(
         self,
-        models: tuple[nn.Module, nn.Module],
+        model: nn.Module,
         ranked: Sequence[Ranked],
         counts: list[int],
         macs: Mapping[str, int],
         context: ModuleContext,
     ) -> list[int]:
         """So many that the measured time is kept; noted in the step's folder for killed runs."""
-        (whole, model), latency = models, context.latency
-        most, kept = self.max_latency, context.folder / WIDTHS
+        latency, most, kept = context.latency, self.max_latency, context.folder / WIDTHS
         assert most is not None
         if latency is None:
             raise TrainingError(
@@ -188,7 +187,7 @@ class Shrink(ModuleStep):
             return budget.within(model, ranked, counts, asked, uniform=self.uniform)
 
         def ratio(tried: Sequence[int]) -> float:
-            return latency(whole, _without(model, _chosen(ranked, tried)))
+            return latency(_without(model, _chosen(ranked, tried)))
 
         found = budget.timed(counts, limited, ratio, most)
         store.write_text(kept, json.dumps(found))

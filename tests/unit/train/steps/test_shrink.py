@@ -160,9 +160,9 @@ def test_a_budget_of_time_is_kept_as_it_is_measured(tmp_path: Path) -> None:
     model = convnets.trained(convnets.Plain())
     asked = []
 
-    def latency(before: nn.Module, now: nn.Module) -> float:
+    def latency(now: nn.Module) -> float:
         asked.append(now)
-        return numbers(now) / numbers(before)
+        return numbers(now) / numbers(model)
 
     given = dataclasses.replace(context(tmp_path), latency=latency)
     slim = Shrink(max_latency=0.6).apply(copy.deepcopy(model), given)
@@ -176,7 +176,7 @@ def test_a_budget_of_time_is_kept_as_it_is_measured(tmp_path: Path) -> None:
 
 
 def test_a_time_out_of_reach_says_what_was_reached(tmp_path: Path) -> None:
-    given = dataclasses.replace(context(tmp_path), latency=lambda *_: 0.9)
+    given = dataclasses.replace(context(tmp_path), latency=lambda _: 0.9)
 
     with pytest.raises(TrainingError, match="takes 10% of the time; received 90%"):
         Shrink(max_latency=0.1).apply(convnets.trained(convnets.Plain()), given)

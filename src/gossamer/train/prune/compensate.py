@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -45,9 +45,8 @@ def compensate_(
     """
     layers = [layer for axis in readers if axis in removed and (layer := _layer(model, axis))]
     seen = _products(model, layers, batches)
-    for layer in layers:
-        if layer.path in seen:
-            _solve(layer, seen[layer.path], removed[layer.path + ".weight", 1])
+    for i, products in seen.items():
+        _solve(layers[i], products, removed[f"{layers[i].path}.weight", 1])
     return len(seen)
 
 
@@ -63,27 +62,18 @@ def _layer(model: nn.Module, axis: Axis) -> Layer | None:
 
 def _products(
     model: nn.Module, layers: list[Layer], batches: Iterable[Mapping[str, Tensor]]
-) -> dict[str, Tensor]:
-    """E[x xᵀ] of what each layer is given, whose last input is the 1 of a bias."""
-    seen: dict[str, Tensor] = {}
+) -> dict[int, Tensor]:
+    """E[x xᵀ] of what each layer is given, whose last input is the 1 of a bias; by its number."""
+    seen: dict[int, Tensor] = {}
 
-    def hook(layer: Layer) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def look(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            rows = gather.rows(module, given[0]).float()
-            if getattr(module, "bias", None) is not None:
-                rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
-            found = rows.T @ rows
-            seen[layer.path] = seen[layer.path].add_(found) if layer.path in seen else found
+    def see(i: int, rows: Tensor) -> None:
+        rows = rows.float()
+        if getattr(layers[i].module, "bias", None) is not None:
+            rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+        found = rows.T @ rows
+        seen[i] = seen[i].add_(found) if i in seen else found
 
-        return look
-
-    hooks = [layer.module.register_forward_pre_hook(hook(layer)) for layer in layers]
-    try:
-        for batch in batches if layers else ():
-            model(**batch)
-    finally:
-        for each in hooks:
-            each.remove()
+    gather.look(model, layers, batches if layers else (), see)
     return seen
 
 

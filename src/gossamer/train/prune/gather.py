@@ -25,26 +25,44 @@ def of_inputs(
     criterion: Criterion, model: nn.Module, layers: Sequence[Layer], batches: Iterable[Batch]
 ) -> list[Tensor]:
     """What the criterion gathers of what the layers are given, the model in eval mode."""
-    seen = [criterion.begin(layer.matrix(layer.weight.detach())) for layer in layers]
+    weights = [layer.matrix(layer.weight.detach()) for layer in layers]
+    seen = [criterion.begin(weight) for weight in weights]
+    look(model, layers, batches, lambda i, rows: criterion.gather(seen[i], weights[i], rows))
+    return seen
 
-    def hook(layer: Layer, own: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def look(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            criterion.gather(own, layer.matrix(layer.weight.detach()), rows(module, given[0]))
 
-        return look
+def look(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    batches: Iterable[Batch],
+    see: Callable[[int, Tensor], None],
+) -> None:
+    """Call `see` with the number of a layer and the rows it is given, without padding.
 
-    hooks = [
-        layer.module.register_forward_pre_hook(hook(layer, own))
-        for layer, own in zip(layers, seen, strict=True)
-    ]
+    The model is in eval mode meanwhile. Padding is what `attention_mask` says, where the layer's
+    input has as many tokens.
+    """
+    mask: Tensor | None = None
+
+    def hook(i: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda module, given: see(i, rows(module, _real(given[0], mask)))
+
+    hooks = [layer.module.register_forward_pre_hook(hook(i)) for i, layer in enumerate(layers)]
     try:
         with _evaluating(model), torch.no_grad():
             for batch in batches:
+                mask = batch.get("attention_mask")
                 model(**batch)
     finally:
         for each in hooks:
             each.remove()
-    return seen
+
+
+def _real(given: Tensor, mask: Tensor | None) -> Tensor:
+    """The tokens that are no padding, `[tokens, width]`, where they can be told."""
+    if mask is None or mask.ndim != 2 or given.ndim != 3 or given.shape[:2] != mask.shape:
+        return given
+    return given[mask.bool()]
 
 
 def of_gradients(

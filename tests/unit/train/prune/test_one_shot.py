@@ -166,3 +166,26 @@ def test_layers_whose_inputs_cannot_be_seen_are_told() -> None:
         told = {report.path: report.reason for report in masks.report()}
 
     assert told == {"1": "", "0": "its outputs read different inputs (groups=2)"}
+
+
+def test_padding_is_not_looked_at() -> None:
+    class Reading(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+            found: Tensor = self.layer(x)
+            return found
+
+    model = Reading()
+    x = correlated(10, 4).reshape(2, 5, 4)
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    layers = [Layer(path="layer", module=model.layer)]
+    seen: list[Tensor] = []
+
+    gather.look(
+        model, layers, [{"x": x, "attention_mask": mask}], lambda _, rows: seen.append(rows)
+    )
+
+    assert torch.equal(seen[0], torch.cat([x[0, :3], x[1]]))

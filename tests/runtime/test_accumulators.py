@@ -183,7 +183,8 @@ def test_onnx_runtime_is_wrong_there_with_weights_for_other_cpus(tmp_path: Path)
 @pytest.mark.skipif(EMULATOR is None, reason="needs qemu-x86_64 (Debian: qemu-user)")
 @pytest.mark.parametrize(("level", "layouts", "lost"), [
     pytest.param("portable", tuple(LAYOUTS), [], id="weights for every CPU"),
-    pytest.param("vnni", ("matmul",), ["torch-cpu: matmul, equal"], id="weights for other CPUs"),
+    pytest.param("vnni", ("matmul",), ["torch-cpu: matmul, equal"], id="weights for other CPUs",
+                 marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_torch_adds_products_in_pairs(
     tmp_path: Path, level: str, layouts: tuple[str, ...], lost: list[str]

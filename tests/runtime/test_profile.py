@@ -112,6 +112,7 @@ def test_compress_leaves_slow_sites_in_float_in_a_recipe_that_needs_no_times(
         assert result.placement["mixed"] == result.winner.id
 
 
+@pytest.mark.slow
 def test_compress_goes_on_where_times_cannot_be_kept(model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     notes = Notes()

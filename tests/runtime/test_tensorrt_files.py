@@ -92,7 +92,10 @@ def written(case: Case, real: Path, folder: Path) -> tuple[Artifact, Artifact, S
 
 @pytest.mark.torch
 @pytest.mark.skipif(plugins.load("runtimes", "tensorrt")().is_installed(), reason="it is here")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n == "minilm_sst2" else []) for n in CASES],
+)
 def test_a_real_model_keeps_to_the_rules_and_its_numbers(
     name: str, real: Path, tmp_path: Path
 ) -> None:

@@ -234,13 +234,14 @@ def test_closing_twice_is_as_good_as_once(tmp_path: Path) -> None:
 def test_a_timed_session_is_at_rest_afterwards(tmp_path: Path) -> None:
     """Threads of ONNX Runtime spin for 45 ms after a run: four or five ticks of 10 ms."""
     with Isolated("ort", runnable.multiplying(tmp_path), threads=2, timeout=120) as session:
-        used = []
-        for _ in range(5):  # on a busy machine a spinning thread may rest for others' sake
+        for _ in range(20):  # on a busy machine a spinning thread may rest for others' sake
             session.time({"x": np.ones((256, 256), np.float32)}, calls=5)
             before = ticks(session.pid)
             time.sleep(0.2)
-            used.append(ticks(session.pid) - before)
-        assert min(used) <= 1
+            used = ticks(session.pid) - before
+            if used <= 1:
+                break
+        assert used <= 1
 
 
 def ticks(pid: int | None) -> int:

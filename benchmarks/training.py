@@ -16,14 +16,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
 from benchmarks.kept import fill, keep
 
+from gossamer import plugins
 from gossamer.measure.environment import environment, physical_cores
+from gossamer.recipe import Recipe
 from gossamer.report.table import markdown_table
 from gossamer.rerun import rerun
 from gossamer.stages import STAGES
+from gossamer.train.attachment import Technique
+from gossamer.train.prune.patterns.block import Block
+from gossamer.train.prune.patterns.n_of_m import NOfM
+from gossamer.train.steps.fit import Fit
+from gossamer.train.steps.shrink import BUDGETS, Shrink
+from gossamer.train.techniques.distill import Distill
+from gossamer.train.techniques.quantize_aware import QuantizeAware
+from gossamer.train.techniques.sparsify import Sparsify
 
 HERE = Path(__file__).resolve().parent
+TAUGHT, ALONE, CONTROL = "_distilled", "_alone", "_dense"  # how names of recipes end
 RECIPES, RESULTS = HERE / "recipes", HERE / "results" / "training.json"
 PAGE = HERE.parent / "docs" / "training.md"
 REAL = HERE.parent.parent / "shared" / "real"
@@ -40,7 +52,9 @@ def main() -> None:
     for name in arguments.recipes:
         keep(RESULTS, measured(name, arguments.real, arguments.out / name), ("row",))
     if arguments.table:
-        fill(PAGE, table(json.loads(RESULTS.read_text(encoding="utf-8"))))
+        rows = json.loads(RESULTS.read_text(encoding="utf-8"))
+        for section, made in TABLES.items():
+            fill(PAGE, made(rows), section)
 
 
 def measured(name: str, real: Path, out: Path) -> dict[str, Any]:
@@ -103,6 +117,103 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     headers = ["recipe", "stage", "score", "points", "zeros", "MB", "ms", "speed-up", "minutes"]
     return markdown_table(headers, lines, ("left", "left", *("right",) * 7))
+
+
+def pruning(rows: list[dict[str, Any]]) -> str:
+    """A line for each score of a pruned model, in the columns that Neural Compressor published."""
+    known = {row["row"]: row for row in rows}
+    lines = []
+    for name, row in sorted(known.items()):
+        record, recipe = _recipe(name)
+        last = len(recipe.module_steps)
+        told = _masked(recipe) or _slim(recipe, row["stages"][last]["parameters"], row)
+        if not told:
+            continue
+        # what the same training makes of the dense model, where that is known
+        control = known.get(name.split("_")[0] + CONTROL) if _masked(recipe) else None
+        dense = (control["stages"][last] if control else row["stages"][0])["score"]
+        for stage, suffix in ((row["stages"][last], ""), (row["stages"][-1], ", int8")):
+            scores = [f"{dense:.4f}", f"{stage['score']:.4f}", f"{stage['score'] / dense - 1:+.2%}"]
+            *columns, how = told
+            lines.append([name.split("_")[0], _data(record), *scores, *columns, how + suffix])
+    headers = ["model", "task, data", "dense", "sparse", "relative", "sparsity", "pattern", "how"]
+    return markdown_table(headers, lines, ("left", "left", *("right",) * 3, "left", "left", "left"))
+
+
+def _masked(recipe: Recipe) -> tuple[str, str, str] | None:
+    """How much masks prune, by what pattern, and how; None if there are none."""
+    techniques = _techniques(recipe)
+    found = next((t for t in techniques if isinstance(t, Sparsify) and not t.lock), None)
+    if found is None:
+        return None
+    (pattern,), (criterion,) = plugins.dump(found.pattern), plugins.dump(found.criterion)
+    if isinstance(found.pattern, Block):
+        pattern = f"{found.pattern.rows}x{found.pattern.columns}"
+    if isinstance(found.pattern, NOfM):
+        pattern = f"{found.pattern.zeros}:{found.pattern.of}"
+    is_balanced = found.scope == "local" or isinstance(found.pattern, NOfM)
+    how = [criterion, "balanced" if is_balanced else "unbalanced", *_also(techniques)]
+    return f"{found.sparsity:.0%}", pattern, ", ".join(how)
+
+
+def _slim(recipe: Recipe, left: int, row: dict[str, Any]) -> tuple[str, str, str] | None:
+    """The same of a model that is smaller."""
+    found = next((step for step in recipe.module_steps if isinstance(step, Shrink)), None)
+    if found is None:
+        return None
+    parts = [part for part in ("layers", "ffn", "heads", "channels") if getattr(found, part)]
+    if any(getattr(found, budget) is not None for budget in BUDGETS):
+        parts.append("channels")
+    (criterion,) = plugins.dump(found.criterion)
+    gone = 1 - left / row["stages"][0]["parameters"]
+    techniques = _techniques(recipe)
+    how = [criterion] * (parts != ["layers"]) + _also(techniques)
+    how += ["untrained"] * (not any(isinstance(step, Fit) for step in recipe.module_steps))
+    return f"{gone:.0%}", f"{', '.join(parts)} removed", ", ".join(how)
+
+
+def _techniques(recipe: Recipe) -> list[Technique]:
+    fits = [step for step in recipe.module_steps if isinstance(step, Fit)]
+    return [each for fit in fits for each in fit.techniques]
+
+
+def _also(techniques: list[Technique]) -> list[str]:
+    found = ["distilled"] * any(isinstance(each, Distill) for each in techniques)
+    return found + ["quantization-aware"] * any(isinstance(t, QuantizeAware) for t in techniques)
+
+
+def distillation(rows: list[dict[str, Any]]) -> str:
+    """A line for each student that was trained alone and by a teacher, in those columns too."""
+    known = {row["row"]: row for row in rows}
+    lines = []
+    for name, taught in sorted(known.items()):
+        alone = known.get(name.replace(TAUGHT, ALONE))
+        if not name.endswith(TAUGHT) or alone is None:
+            continue
+        record, recipe = _recipe(name)
+        steps = len(recipe.module_steps)
+        before, after = (row["stages"][steps]["score"] for row in (alone, taught))
+        teacher = taught["stages"][0]["score"]
+        gained = f"{after:.4f} ({after - before:+.4f})"
+        student = name.removesuffix(TAUGHT)
+        lines.append([student, _data(record), f"{before:.4f}", f"{teacher:.4f}", gained])
+    headers = ["student", "task, data", "alone", "teacher", "with the teacher"]
+    return markdown_table(headers, lines, ("left", "left", *("right",) * 3))
+
+
+def _recipe(name: str) -> tuple[dict[str, Any], Recipe]:
+    record = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
+    return record, Recipe.parse(record["recipe"])
+
+
+def _data(record: dict[str, Any]) -> str:
+    (task,) = record["task"]
+    place = Path(record["data"]["data"]["path"])
+    name = place.stem.split("_")[0] if place.suffix else place.parent.name
+    return f"{task}, {name}"
+
+
+TABLES = {"stages": table, "pruning": pruning, "distillation": distillation}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -287,10 +287,25 @@ def test_the_guide_to_placement_has_the_table_of_the_results(load: Load) -> None
 def test_the_page_on_training_shows_the_kept_rows(load: Load) -> None:
     training = load("benchmarks.training")
     rows = json.loads(training.RESULTS.read_text(encoding="utf-8"))
-    body = load("benchmarks.kept").shown(training.PAGE)
+    shown = load("benchmarks.kept").shown
 
     assert {row["row"] for row in rows} <= {path.stem for path in training.RECIPES.glob("*.yaml")}
-    assert body == training.table(rows), "run: python -m benchmarks.training --table"
+    for section, table in training.TABLES.items():
+        body = shown(training.PAGE, section)
+        assert body == table(rows), "run: python -m benchmarks.training --table"
+
+
+def test_the_page_on_training_shows_what_techniques_cost(load: Load) -> None:
+    attachments = load("benchmarks.attachments")
+    rows = json.loads(attachments.RESULTS.read_text(encoding="utf-8"))
+    body = load("benchmarks.kept").shown(attachments.PAGE, "attachments")
+
+    known = {
+        f"{model}, {name}" for model in ("minilm", "resnet18") for name in attachments.TECHNIQUES
+    }
+    assert rows
+    assert {row["row"] for row in rows} <= known | {"two processes"}
+    assert body == attachments.table(rows), "run: python -m benchmarks.attachments --table"
 
 
 def test_the_model_of_wide_layers_runs(load: Load, tmp_path: Path) -> None:

@@ -44,10 +44,17 @@ def look(
     """
     mask: Tensor | None = None
 
-    def hook(i: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda module, given: see(i, rows(module, _real(given[0], mask)))
+    def hook(i: int) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
+        def given(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+            (x,) = (*args, *named.values())  # a Linear or Conv takes one tensor, by any name
+            see(i, rows(module, _real(x, mask)))
 
-    hooks = [layer.module.register_forward_pre_hook(hook(i)) for i, layer in enumerate(layers)]
+        return given
+
+    hooks = [
+        layer.module.register_forward_pre_hook(hook(i), with_kwargs=True)
+        for i, layer in enumerate(layers)
+    ]
     try:
         with _evaluating(model), torch.no_grad():
             for batch in batches:

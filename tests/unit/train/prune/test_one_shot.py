@@ -168,14 +168,16 @@ def test_layers_whose_inputs_cannot_be_seen_are_told() -> None:
     assert told == {"1": "", "0": "its outputs read different inputs (groups=2)"}
 
 
-def test_padding_is_not_looked_at() -> None:
+@pytest.mark.parametrize("is_named", [False, True])
+def test_padding_is_not_looked_at(is_named: bool) -> None:
     class Reading(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.is_named = is_named
             self.layer = nn.Linear(4, 3)
 
         def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
-            found: Tensor = self.layer(x)
+            found: Tensor = self.layer(input=x) if self.is_named else self.layer(x)
             return found
 
     model = Reading()

@@ -177,9 +177,12 @@ class Shrink(ModuleStep):
                 "none",
                 "Run the step by a recipe, or give the ModuleContext a latency.",
             )
+        sizes = [len(each.group) for each in ranked]
+        asked_for = json.loads(json.dumps({"step": plugins.dump(self), "elements": sizes}))
         if kept.exists():
-            found: list[int] = json.loads(kept.read_text(encoding="utf-8"))
-            return found
+            noted = json.loads(kept.read_text(encoding="utf-8"))
+            if {key: noted[key] for key in asked_for} == asked_for:
+                return [int(n) for n in noted["gone"]]
         total = sum(macs.values())
 
         def limited(share: float) -> list[int]:
@@ -190,7 +193,7 @@ class Shrink(ModuleStep):
             return latency(_without(model, _chosen(ranked, tried)))
 
         found = budget.timed(counts, limited, ratio, most)
-        store.write_text(kept, json.dumps(found))
+        store.write_text(kept, json.dumps({**asked_for, "gone": found}))
         return found
 
     def _part(self, model: nn.Module, group: Group) -> str | None:

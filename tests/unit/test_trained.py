@@ -17,12 +17,11 @@ from gossamer import carried
 from gossamer.artifact import sha256
 from gossamer.errors import DataError, InputError, OutputError, RecipeError, SourceError
 from gossamer.export.agree import outputs_on_ort
-from gossamer.progress import Silent
 from gossamer.sources import find
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
-from zoo import trainable  # noqa: E402
+from zoo import kills, trainable  # noqa: E402
 
 pytestmark = pytest.mark.torch
 FIT = {"fit": {"epochs": 6, "learning-rate": 0.01}}
@@ -103,14 +102,9 @@ def test_the_written_recipe_is_complete(finished: Path) -> None:
 def test_a_killed_run_goes_on_in_its_folder_and_gives_the_same_files(
     finished: Path, tmp_path: Path
 ) -> None:
-    class Killed(Silent):
-        def stage(self, name: str, total: int | None = None) -> None:
-            if name.startswith("export"):
-                raise KeyboardInterrupt
-
     recipe, out = finished / "recipe.yaml", tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        gossamer.rerun(recipe, out, Killed())
+        gossamer.rerun(recipe, out, kills.AtExport())
     (kept,) = (out / "cache" / "modules").glob("*/trained.safetensors")
     before = kept.stat().st_mtime_ns
 

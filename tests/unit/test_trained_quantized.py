@@ -16,14 +16,13 @@ from gossamer import carried
 from gossamer.artifact import sha256
 from gossamer.export.agree import outputs_on_ort
 from gossamer.graph.steps.quantize_static import QuantizeStatic
-from gossamer.progress import Silent
 from gossamer.qat import Aim, prepare
 from gossamer.spot import Spots
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 from gossamer.train.techniques.quantize_aware import QuantizeAware  # noqa: E402
-from zoo import trained  # noqa: E402
+from zoo import kills, trained  # noqa: E402
 
 pytestmark = pytest.mark.torch
 BITS = 2
@@ -124,14 +123,9 @@ def test_the_files_hold_the_ranges_that_lie_beside_the_weights(finished: Path) -
 
 @pytest.mark.slow
 def test_a_killed_run_finds_the_ranges_again(finished: Path, tmp_path: Path) -> None:
-    class Killed(Silent):
-        def stage(self, name: str, total: int | None = None) -> None:
-            if name.startswith("export"):
-                raise KeyboardInterrupt
-
     recipe, out = finished / "recipe.yaml", tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        gossamer.rerun(recipe, out, Killed())
+        gossamer.rerun(recipe, out, kills.AtExport())
     (kept,) = (out / "cache" / "modules").glob("*/trained.safetensors")
     before = kept.stat().st_mtime_ns
 

@@ -12,28 +12,15 @@ import pytest
 
 from gossamer import plugins
 from gossamer.errors import RecipeError, StorageError, TrainingError
-from gossamer.progress import Silent
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 from gossamer.train import loop  # noqa: E402
 from gossamer.train.steps.fit import Fit  # noqa: E402
-from zoo import trainable  # noqa: E402
+from zoo import kills, trainable  # noqa: E402
 
 pytestmark = pytest.mark.torch
 OPTIONS = Fit(epochs=4, batch=32, learning_rate=0.01)
-
-
-class Killed(Silent):
-    """Ends a training after some steps, as a kill would."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps + 1  # the loop tells once where it begins
-
-    def advance(self, n: int = 1) -> None:
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
 
 
 def test_it_learns(tmp_path: Path) -> None:
@@ -54,7 +41,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     whole = options.apply(trainable.network(), trainable.context(tmp_path / "whole"))
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     context = trainable.context(tmp_path / "killed")
-    object.__setattr__(context, "progress", Killed(11))
+    object.__setattr__(context, "progress", kills.AfterSteps(11))
 
     with pytest.raises(KeyboardInterrupt):
         options.apply(trainable.network(), context)
@@ -70,7 +57,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
 def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
     found = OPTIONS.apply(trainable.network(), trainable.context(tmp_path))
     context = trainable.context(tmp_path)
-    object.__setattr__(context, "progress", Killed(0))  # the first step would end it
+    object.__setattr__(context, "progress", kills.AfterSteps(0))  # the first step would end it
 
     again = OPTIONS.apply(trainable.network(seed=1), context)
 

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 from gossamer.train import loop  # noqa: E402
 from gossamer.train.batches import PaddedBatches  # noqa: E402
-from zoo import trained  # noqa: E402
+from zoo import kills, trained  # noqa: E402
 
 pytestmark = pytest.mark.torch
 COUNT = 256
@@ -49,18 +49,6 @@ def context(folder: Path, progress: Silent | None = None) -> ModuleContext:
     )
 
 
-class Killed(Silent):
-    """Ends a training after some steps, as a kill would."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps + 1  # the loop tells once where it begins
-
-    def advance(self, n: int = 1) -> None:
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize(("learns", "others"), [(True, ["distill"]), (False, [])])
 def test_a_killed_training_goes_on_to_the_same_bits_and_ranges(
     learns: bool, others: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -73,9 +61,9 @@ def test_a_killed_training_goes_on_to_the_same_bits_and_ranges(
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
 
     with pytest.raises(KeyboardInterrupt):
-        options.apply(trained.pictures(), context(tmp_path / "killed", Killed(4)))
+        options.apply(trained.pictures(), context(tmp_path / "killed", kills.AfterSteps(4)))
     resumed = options.apply(trained.pictures(), context(tmp_path / "killed"))
-    found = options.apply(trained.pictures(), context(tmp_path / "killed", Killed(0)))
+    found = options.apply(trained.pictures(), context(tmp_path / "killed", kills.AfterSteps(0)))
 
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name

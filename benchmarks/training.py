@@ -10,6 +10,7 @@ killed goes on in its folder under --out.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import time
@@ -35,7 +36,7 @@ from gossamer.train.techniques.quantize_aware import QuantizeAware
 from gossamer.train.techniques.sparsify import Sparsify
 
 HERE = Path(__file__).resolve().parent
-TAUGHT, ALONE, CONTROL = "_distilled", "_alone", "_dense"  # how names of recipes end
+TAUGHT, ALONE = "_distilled", "_alone"  # how names of recipes end
 RECIPES, RESULTS = HERE / "recipes", HERE / "results" / "training.json"
 PAGE = HERE.parent / "docs" / "training.md"
 REAL = HERE.parent.parent / "shared" / "real"
@@ -129,15 +130,27 @@ def pruning(rows: list[dict[str, Any]]) -> str:
         told = _masked(recipe) or _slim(recipe, row["stages"][last]["parameters"], row)
         if not told:
             continue
-        # what the same training makes of the dense model, where that is known
-        control = known.get(name.split("_")[0] + CONTROL) if _masked(recipe) else None
-        dense = (control["stages"][last] if control else row["stages"][0])["score"]
+        dense = next(
+            (known[other]["stages"][last] for other in known if _controls(other, name)), None
+        )
+        dense = (dense or row["stages"][0])["score"]
         for stage, suffix in ((row["stages"][last], ""), (row["stages"][-1], ", int8")):
             scores = [f"{dense:.4f}", f"{stage['score']:.4f}", f"{stage['score'] / dense - 1:+.2%}"]
             *columns, how = told
             lines.append([name.split("_")[0], _data(record), *scores, *columns, how + suffix])
     headers = ["model", "task, data", "dense", "sparse", "relative", "sparsity", "pattern", "how"]
     return markdown_table(headers, lines, ("left", "left", *("right",) * 3, "left", "left", "left"))
+
+
+def _controls(name: str, other: str) -> bool:
+    """Whether a recipe begins with the training of another one with masks, without techniques."""
+    (record, recipe), (of, masked) = _recipe(name), _recipe(other)
+    plain = [
+        dataclasses.replace(step, techniques=()) if isinstance(step, Fit) else step
+        for step in masked.module_steps
+    ]
+    trained = list(recipe.module_steps[: len(plain)])
+    return record["source"] == of["source"] and bool(_masked(masked)) and trained == plain
 
 
 def _masked(recipe: Recipe) -> tuple[str, str, str] | None:

@@ -92,6 +92,33 @@ def rerun(
             raise
 
 
+def assist(recipe: str | Path, out: str | Path) -> None:
+    """Train along in a further process of a launch, whose first process calls `rerun`.
+
+    Args:
+        recipe: The recipe of that call.
+        out: Its folder, which all processes of the launch see.
+
+    Raises:
+        RecipeError: The file is no recipe with steps on the module.
+        DataError: The model or the data is not what it was.
+    """
+    from gossamer.sources import find
+    from gossamer.trained import assist
+
+    record = read(Path(recipe))
+    parsed, source = parse(record), find(str(record["source"]["model"]))
+    if not parsed.module_steps:
+        raise RecipeError(
+            "a recipe that trains, for several processes",
+            f"{recipe}, which has no module-steps",
+            "Run it in one.",
+        )
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        rows = _training(record, source.open(Path(scratch)))
+    assist(source, parsed, rows, teacher=_teacher(record), cache=Path(out) / CACHE)
+
+
 def _is_unfinished(recipe: Recipe, out: Path) -> bool:
     """Whether `out` is what a killed training left."""
     from gossamer.stages import STAGES

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gossamer import carried, plugins, store
+from gossamer.progress import Silent
 from gossamer.qat import Aim, prepare
 from gossamer.sources._quiet import quiet_transformers
 from gossamer.stages import STAGES, Timed
@@ -21,7 +22,7 @@ from gossamer.step import ModuleContext
 from gossamer.task import Split, example
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import nn
 
@@ -122,11 +123,74 @@ def trained(
         TrainingError: A step cannot work on this module or data.
         ExportError: What a step left cannot be exported.
     """
-    float_model, given = source.open(cache), source.trainable()
-    stages = [_stage("float", float_model, given.module)]
+    float_model = source.open(cache)
+    stages = [_stage("float", float_model, source.trainable().module)]
+    prepared: list[Prepared] = []
+
+    def latency(model: TrainableModel) -> Timed | None:
+        return _timed(stages[-1].model, model, training)
+
+    work = _Work(cache, progress, latency, prepared)
+    for name, given in _steps(source, recipe, training, teacher, work):
+        progress.stage(f"export what {name} made")
+        stages.append(_made(name, given, float_model, cache, source.text))
+    return Trained(
+        stages=tuple(stages), module=given.module, ranges=given.ranges, prepared=tuple(prepared)
+    )
+
+
+def assist(
+    source: Source,
+    recipe: Recipe,
+    training: TrainingRows | None,
+    *,
+    teacher: Source | None = None,
+    cache: Path,
+) -> None:
+    """This process's share of what `trained` does in the first process of a launch.
+
+    Args:
+        source: As there, like all that follows.
+        recipe: Has module steps.
+        training: Labelled samples.
+        teacher: What techniques learn from.
+        cache: The folder of the first process: what it noted is read there.
+
+    Raises:
+        TrainingError: A step cannot work on this module or data.
+    """
+    for _ in _steps(source, recipe, training, teacher, _Work(cache, Silent(), lambda _: None, [])):
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the steps of one process work with.
+
+    Attributes:
+        cache: Has a folder for each step.
+        progress: Is told of long work.
+        latency: How a module's time is compared with that of the given one.
+        prepared: Takes what is found for each training with fake quantization.
+    """
+
+    cache: Path
+    progress: Progress
+    latency: Callable[[TrainableModel], Timed | None]
+    prepared: list[Prepared]
+
+
+def _steps(
+    source: Source,
+    recipe: Recipe,
+    training: TrainingRows | None,
+    teacher: Source | None,
+    work: _Work,
+) -> Iterator[tuple[str, TrainableModel]]:
+    """The name of each module step, and what it made."""
+    given = source.trainable()
     own = teacher or source
     taught_by = own.trainable().digest if teacher else given.digest
-    prepared: list[Prepared] = []
     key = f"{given.digest} {taught_by} {training and training.sha256} {recipe.seed}"
     for step in recipe.module_steps:
         (name,) = dumped = plugins.dump(step)
@@ -138,20 +202,16 @@ def trained(
             training=samples,
             teacher=lambda: own.trainable().module,
             seed=recipe.seed,
-            folder=cache / "modules" / key[:16],
-            spots=_Spots(aim, given, samples, prepared, recipe.seed, progress)
+            folder=work.cache / "modules" / key[:16],
+            spots=_Spots(aim, given, samples, work.prepared, recipe.seed, work.progress)
             if aim and samples
             else None,
-            latency=_timed(stages[-1].model, given, training),
-            progress=progress,
+            latency=work.latency(given),
+            progress=work.progress,
         )
         given = dataclasses.replace(given, module=step.apply(given.module, context), digest=key)
         given = dataclasses.replace(given, ranges=carried.beside(context.folder))
-        progress.stage(f"export what {name} made")
-        stages.append(_made(name, given, float_model, cache, source.text))
-    return Trained(
-        stages=tuple(stages), module=given.module, ranges=given.ranges, prepared=tuple(prepared)
-    )
+        yield name, given
 
 
 @dataclass(frozen=True, slots=True)

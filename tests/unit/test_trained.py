@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,31 @@ def test_the_files_the_module_and_the_stages_agree(finished: Path) -> None:
     with torch.no_grad():
         expected = module(torch.from_numpy(points)).numpy()
     np.testing.assert_allclose(next(iter(found.values())), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_two_processes_of_torchrun_make_one_folder(finished: Path, tmp_path: Path) -> None:
+    recipe, out = write(tmp_path), tmp_path / "out"
+    programs = Path(sys.executable).parent
+    launch = [programs / "torchrun", "--nproc-per-node=2", "--no-python", "--standalone"]
+    path = str(Path(trainable.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+    ended = subprocess.run(
+        [*launch, programs / "gossamer", "run", recipe, "--out", out],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("model.onnx") == 1  # only the first process tells
+    one, two = (json.loads((f / "stages.json").read_text()) for f in (finished, out))
+    assert [row["stage"] for row in two["stages"]] == [row["stage"] for row in one["stages"]]
+    assert [row["score"] for row in two["stages"]] == pytest.approx(
+        [row["score"] for row in one["stages"]], abs=0.03
+    )
 
 
 def test_the_written_recipe_is_complete(finished: Path) -> None:

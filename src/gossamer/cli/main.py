@@ -203,11 +203,19 @@ def bench(*, as_json: bool, **given: Any) -> int:
 @click.option("--out", type=click.Path(path_type=Path), default="gossamer-out", show_default=True)
 @click.option("--target", help="Make them for this one instead; its runtime need not be here.")
 def run(recipe: Path, out: Path, target: str | None) -> int:
-    """Make the model files that a recipe.yaml describes."""
-    from gossamer.rerun import rerun
+    """Make the model files that a recipe.yaml describes.
 
-    with _progress(quiet=False, budget=None) as progress:
-        artifact = rerun(recipe, out, progress, target=target)
+    A recipe that trains also runs in the processes of `torchrun` or `accelerate launch`.
+    """
+    from gossamer.rerun import assist, rerun
+    from gossamer.train import processes
+
+    with processes.together() as rank:
+        if rank:
+            assist(recipe, out)
+            return 0
+        with _progress(quiet=False, budget=None) as progress:
+            artifact = rerun(recipe, out, progress, target=target)
     for name, digest in artifact.sha256().items():
         click.echo(f"{digest}  {artifact.folder / name}")
     if (out / "stages.json").exists():

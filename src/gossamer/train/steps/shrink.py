@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gossamer import plugins, store
 from gossamer.errors import RecipeError, TrainingError
 from gossamer.step import ModuleContext, ModuleStep
+from gossamer.train import processes
 from gossamer.train.batches import LABELS
 from gossamer.train.prune import budget, choose, compensate, importance, recalibrate, surgery
 from gossamer.train.prune.budget import Budget
@@ -107,7 +108,8 @@ class Shrink(ModuleStep):
         ranked = self._ranked(model, found, context)
         counts = self._counts(model, ranked, self._budgets(whole, model, found, inputs))
         if self.max_latency is not None:
-            counts = self._timed(model, ranked, counts, found.macs, context)
+            with processes.first_alone():  # the others read what it noted
+                counts = self._timed(model, ranked, counts, found.macs, context)
         chosen = _chosen(ranked, counts)
         removed = surgery.removal(chosen)
         readers = dict.fromkeys(axis for group, _ in chosen for axis in group.readers)
@@ -171,18 +173,18 @@ class Shrink(ModuleStep):
         """So many that the measured time is kept; noted in the step's folder for killed runs."""
         latency, most, kept = context.latency, self.max_latency, context.folder / WIDTHS
         assert most is not None
-        if latency is None:
-            raise TrainingError(
-                "a way to measure, for max-latency",
-                "none",
-                "Run the step by a recipe, or give the ModuleContext a latency.",
-            )
         sizes = [len(each.group) for each in ranked]
         asked_for = json.loads(json.dumps({"step": plugins.dump(self), "elements": sizes}))
         if kept.exists():
             noted = json.loads(kept.read_text(encoding="utf-8"))
             if {key: noted[key] for key in asked_for} == asked_for:
                 return [int(n) for n in noted["gone"]]
+        if latency is None:
+            raise TrainingError(
+                "a way to measure, for max-latency",
+                "none",
+                "Run the step by a recipe, or give the ModuleContext a latency.",
+            )
         total = sum(macs.values())
 
         def limited(share: float) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from gossamer.cli.launch import launched
 from gossamer.cli.profile import COSTS, cache_folder, profile
 from gossamer.errors import GossamerError
 
@@ -208,9 +209,8 @@ def run(recipe: Path, out: Path, target: str | None) -> int:
     A recipe that trains also runs in the processes of `torchrun` or `accelerate launch`.
     """
     from gossamer.rerun import assist, rerun
-    from gossamer.train import processes
 
-    with processes.together() as rank:
+    with launched() as rank:
         if rank:
             assist(recipe, out)
             return 0

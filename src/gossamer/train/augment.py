@@ -1,4 +1,4 @@
-"""Images moved at random, so that a network does not learn them by heart."""
+"""Samples changed at random, so that a network does not learn them by heart."""
 
 from __future__ import annotations
 
@@ -7,10 +7,41 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import pad
 
+from gossamer.errors import TrainingError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gossamer.train.attachment import Batch
+
+
+MASK = "attention_mask"
+HIDDEN = 0.3  # of the tokens of a text, at most; on average half of that
+
+
+def hide_tokens(batch: Batch, random: torch.Generator) -> Batch:
+    """The batch with some tokens of every text out of the model's sight.
+
+    Each text draws a share up to 0.3, and each of its tokens but the first and the last is hidden
+    with that chance: its place in `attention_mask [n, tokens]` becomes 0. Nothing else changes, so
+    it suits every tokenizer. Word dropout, Iyyer et al. 2015, "Deep Unordered Composition Rivals
+    Syntactic Methods for Text Classification".
+
+    Raises:
+        TrainingError: The batch has no attention mask of two axes.
+    """
+    mask = batch.get(MASK)
+    if mask is None or mask.dim() != 2:
+        raise TrainingError(
+            f"texts with {MASK} [samples, tokens], for hide-tokens",
+            ", ".join(f"{name} {list(x.shape)}" for name, x in batch.items()),
+            "Choose another augment.",
+        )
+    shares = HIDDEN * torch.rand(len(mask), 1, generator=random)
+    hidden = torch.rand(mask.shape, generator=random) < shares
+    places = mask.ne(0).cpu().cumsum(1)  # 1, 2, … of the tokens, however they are padded
+    hidden &= (places > 1) & (places < places[:, -1:])
+    return {**batch, MASK: mask.masked_fill(hidden.to(mask.device), 0)}
 
 
 def flip_and_shift(batch: Batch, random: torch.Generator) -> Batch:

@@ -18,7 +18,7 @@ from gossamer.errors import RecipeError, StorageError, TrainingError
 from gossamer.plugins import require
 from gossamer.train import stepping
 from gossamer.train.attachment import Attachments
-from gossamer.train.augment import flip_and_shift
+from gossamer.train.augment import flip_and_shift, hide_tokens
 from gossamer.train.batches import LABELS
 from gossamer.train.task_loss import batch_loss
 
@@ -226,7 +226,8 @@ def _augmented(batch: Batch, run: _Training) -> Batch:
     if run.options.augment == "none":
         return batch
     random = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-    return flip_and_shift(batch, random)
+    change = flip_and_shift if run.options.augment == "flip-and-shift" else hide_tokens
+    return change(batch, random)
 
 
 def _check_finite(loss: Tensor, step: int, run: _Training) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gossamer.errors import TrainingError
 
 torch = pytest.importorskip("torch")
-from gossamer.train.augment import flip_and_shift  # noqa: E402
 from gossamer.train.task_loss import batch_loss  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -88,25 +85,3 @@ def test_labels_reach_a_module_that_takes_them() -> None:
 def test_a_module_without_tensors_has_no_logits() -> None:
     with pytest.raises(TrainingError, match=r"logits from Echo.*received NoneType"):
         batch_loss(Echo("nothing"), {"x": torch.zeros(1), "labels": torch.tensor([0])})
-
-
-@given(st.integers(0, 1000), st.integers(1, 4), st.integers(8, 24))
-def test_images_are_flipped_and_shifted_but_stay_what_they_are(
-    seed: int, count: int, side: int
-) -> None:
-    images = torch.randn(count, 2, side, side, generator=torch.Generator().manual_seed(seed))
-    batch = {"x": images, "labels": torch.arange(count)}
-
-    moved = flip_and_shift(batch, torch.Generator().manual_seed(seed))
-
-    reach = side // 8
-    padded = torch.nn.functional.pad(images, (reach,) * 4)
-    assert torch.equal(moved["labels"], batch["labels"])
-    assert moved["x"].shape == images.shape
-    for given_image, found in zip(padded, moved["x"], strict=True):
-        cut = [
-            given_image[:, top : top + side, left : left + side]
-            for top in range(2 * reach + 1)
-            for left in range(2 * reach + 1)
-        ]
-        assert any(torch.equal(found, c) or torch.equal(found, c.flip(-1)) for c in cut)

@@ -27,8 +27,9 @@ class Fit(ModuleStep):
         optimizer: AdamW, or SGD with momentum 0.9 and Nesterov's step.
         weight_decay: Not applied to vectors (biases and the weights of norms).
         warmup: Share of the steps in which the learning rate rises.
-        augment: What is done to images: nothing, or flipped left to right by chance and shifted by
-            up to an eighth of their sides.
+        augment: What is done to samples: nothing; images flipped left to right by chance and
+            shifted by up to an eighth of their sides; or up to 0.3 of the tokens of a text hidden,
+            which pays with a teacher, who says what the rest still means.
         techniques: What joins, in this order; each may change the loss of those before it.
     """
 
@@ -38,7 +39,7 @@ class Fit(ModuleStep):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.01
     warmup: float = 0.06
-    augment: Literal["none", "flip-and-shift"] = "none"
+    augment: Literal["none", "flip-and-shift", "hide-tokens"] = "none"
     techniques: tuple[Technique, ...] = ()
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from gossamer.explain import explain, inspect
 from gossamer.profile import profile
 from gossamer.rerun import rerun
 from gossamer.result import Candidate, Result
+from gossamer.tune import tune
 
 __all__ = [
     "Candidate",
@@ -33,4 +34,5 @@ __all__ = [
     "inspect",
     "profile",
     "rerun",
+    "tune",
 ]

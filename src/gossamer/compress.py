@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +22,10 @@ if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.result import Candidate, Result
     from gossamer.search.prepare import Prepared, Request
+    from gossamer.search.shared import Shared
     from gossamer.task import TaskData
 
-STUDY = "study.db"
+STUDY, TUNED = "study.db", "tuning.db"  # of compress; of tune, as Optuna's dashboard opens it
 
 
 def compress(  # noqa: PLR0913 - the options of the command line, by the same names
@@ -80,10 +84,48 @@ def compress(  # noqa: PLR0913 - the options of the command line, by the same na
         exclude=tuple(exclude),
         costs=None if costs is None else Path(costs),
     )
-    if finished := _claim(Path(out), request, resume=resume, overwrite=overwrite):
+    return work(request, Path(out), progress, command, resume=resume, overwrite=overwrite)
+
+
+def work(
+    request: Request,
+    out: Path,
+    progress: Progress | None,
+    command: str,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> Result:
+    """The outcome for a request, in `out`.
+
+    Raises:
+        InputError: Something given cannot be used; nothing was written.
+        GossamerError: Work failed; what exists is kept and `resume` goes on.
+    """
+    if finished := _claim(out, request, resume=resume, overwrite=overwrite):
         return finished
-    is_resumed = resume and (Path(out) / STUDY).exists()
-    return _work(request, Path(out), progress or Silent(), command, is_resumed=is_resumed)
+    is_resumed = resume and (out / _study_name(request)).exists()
+    return _work(request, out, progress or Silent(), command, is_resumed=is_resumed)
+
+
+def _study_name(request: Request) -> str:
+    return TUNED if request.plan else STUDY
+
+
+def _study(request: Request, out: Path) -> store.Study | Shared:
+    """Where the trials of a request are kept."""
+    if not request.plan:
+        return store.Study(out / STUDY)
+    from gossamer.search.shared import Shared
+    from gossamer.search.wanted import Wanted
+
+    own = (out / TUNED).absolute()
+    asked = json.dumps(request.identity(), sort_keys=True).encode()
+    name = f"gossamer {hashlib.sha256(asked).hexdigest()[:12]}" if request.storage else "gossamer"
+    told = Wanted.parse(request.plan).told
+    study = Shared(request.storage or f"sqlite:///{own}", name, told, request.seed)
+    study.reclaim()
+    return study
 
 
 def _claim(out: Path, request: Request, *, resume: bool, overwrite: bool) -> Result | None:
@@ -99,16 +141,16 @@ def _claim(out: Path, request: Request, *, resume: bool, overwrite: bool) -> Res
             "a folder with files",
             "Use --resume to go on with it, --overwrite to replace it, or another --out.",
         )
-    if not (out / STUDY).exists():
+    if not (out / _study_name(request)).exists():
         strange = sorted(p.name for p in out.iterdir() if not publish.is_ours(p.name))
-        if not strange:  # killed before the study was there: everything begins again
-            return None
+        if not strange and not (out / "result.json").exists():
+            return None  # killed before the study was there: everything begins again
         raise OutputError(
-            f"a folder that compress wrote at {out}",
-            f"a folder without {STUDY} that holds {', '.join(strange[:3])}",
+            f"a folder that this command wrote at {out}",
+            f"a folder without {_study_name(request)} that holds {', '.join(strange[:3])}",
             "Name the folder of the run that is to be resumed.",
         )
-    earlier = store.Study(out / STUDY).get("request") or {}
+    earlier = _study(request, out).get("request") or {}
     asked = request.identity()
     if changed := [k for k, v in asked.items() if k in earlier and earlier[k] != v]:
         raise OutputError(
@@ -129,26 +171,50 @@ def _work(
     from gossamer.search.search import search
 
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+    with contextlib.ExitStack() as scope:
+        scratch = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="gossamer-")))
         # nothing is written to `out` before everything that the user gave proved usable
-        prepared = prepare(request, out / "cache" if is_resumed else Path(scratch), out, progress)
+        prepared = prepare(request, out / "cache" if is_resumed else scratch, out, progress)
         check(prepared)
+        with store.alone(out.absolute().parent):
+            if is_resumed:
+                scope.enter_context(_joined(out))
+            elif request.plan and (out / TUNED).exists():
+                raise OutputError(
+                    f"an output folder {out} that nobody else is beginning to work in",
+                    "one in which another process just began",
+                    "Join it with --resume.",
+                )
+            else:
+                publish.begin(out)
+                scope.enter_context(store.present(out))
+                prepared = _move_in(prepared, scratch)
+            study = _study(request, out)
         identity = {**request.identity(), "digest": prepared.model.digest}
-        if is_resumed:
-            study = store.Study(out / STUDY)
-            _check_same(study, identity)
-            publish.sweep(out)
-        else:
-            study = _begin(out)
-            prepared = _move_in(prepared, Path(scratch))
+        _check_same(study, identity)
         study.put("request", identity)
         study.put("splits", _splits(prepared.data))
-    try:
-        found = dataclasses.replace(search(prepared, study, started), command=command)
-        return publish.publish(found, prepared.model, record(prepared, found.winner))
-    except InputError as error:
-        error.exit_code = GossamerError.exit_code  # work had begun, and what exists is kept
-        raise
+
+        def finish(make: Callable[[], Result]) -> Result:
+            if (out / "result.json").exists():  # another process of the study was the last
+                return document.read(out / "result.json", out)
+            found = dataclasses.replace(make(), command=command)
+            return publish.publish(found, prepared.model, record(prepared, found.winner))
+
+        try:
+            return search(prepared, study, started, finish)
+        except InputError as error:
+            error.exit_code = GossamerError.exit_code  # work had begun, and what exists is kept
+            raise
+
+
+@contextlib.contextmanager
+def _joined(out: Path) -> Iterator[None]:
+    """A folder in which a killed run left scratch, or in which other processes are at work."""
+    with store.present(out) as is_alone:
+        if is_alone:
+            publish.sweep(out)
+        yield
 
 
 def _splits(data: TaskData) -> dict[str, list[int]]:
@@ -157,7 +223,7 @@ def _splits(data: TaskData) -> dict[str, list[int]]:
     return {name: [int(i) for i in split.indices] for name, split in parts.items()}
 
 
-def _check_same(study: store.Study, identity: Mapping[str, Any]) -> None:
+def _check_same(study: store.Study | Shared, identity: Mapping[str, Any]) -> None:
     """Raise if the model is another one than the study was made for."""
     earlier = (study.get("request") or {}).get("digest", identity["digest"])
     if earlier != identity["digest"]:
@@ -166,14 +232,6 @@ def _check_same(study: store.Study, identity: Mapping[str, Any]) -> None:
             f"one with digest {identity['digest'][:16]}",
             "The file has changed: use --overwrite, or another --out.",
         )
-
-
-def _begin(out: Path) -> store.Study:
-    """An output folder without anything of an earlier run, and its study."""
-    with store.told_apart(out):
-        out.mkdir(parents=True, exist_ok=True)
-    publish.clear(out)
-    return store.Study(out / STUDY)
 
 
 def _move_in(prepared: Prepared, scratch: Path) -> Prepared:

@@ -24,6 +24,7 @@ class Candidate:
         label: Short name for tables ("static percentile", "float32", "bf16").
         recipe: The recipe as plain data.
         drop: How much worse than the float baseline, in score units; positive is worse.
+        drop_interval: Its 95 % interval, paired over the samples; None of float baselines.
         changed: Share of the samples of the search split that it answers otherwise than float does;
             1 where answers are numbers.
         plan: Text rows of the plan (site, op, reason, detail), empty for float models.
@@ -41,6 +42,7 @@ class Candidate:
     score: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     drop: float | None = None
+    drop_interval: tuple[float, float] | None = None
     relative_drop: float | None = None
     changed: float | None = None
     within_budget: bool = False
@@ -80,6 +82,8 @@ class Result:
         placement: How much faster the winner is than int8 at every site that has an int8 kernel, in
             one interleaved run: `uniform` (id of that candidate), `mixed` (id of the winner),
             `speedup`, `speedup_interval` and `noise_floor`; None where there is no such candidate.
+        objectives: What a search wanted small or large, as written; empty for compress.
+        front: Ids of the candidates within the budget that no other one beats in all of these.
     """
 
     out: Path
@@ -96,6 +100,8 @@ class Result:
     seconds: float
     command: str = ""
     placement: dict[str, Any] | None = None
+    objectives: tuple[str, ...] = ()
+    front: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

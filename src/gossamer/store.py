@@ -10,7 +10,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gossamer.errors import OutputError, StorageError
 
@@ -73,6 +73,67 @@ def folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is inside of such a block for the same path, then go in.
+
+    A process that dies leaves it. Where the system has no such locks, nobody waits.
+
+    Args:
+        path: A folder that exists, or a file that is made where it does not.
+    """
+    with _locked(path) as lock:
+        if lock is not None:
+            lock(is_shared=False, waits=True)
+        yield
+
+
+@contextlib.contextmanager
+def present(folder: Path) -> Iterator[bool]:
+    """Work in a folder, together with others that do; whether there are none.
+
+    A process that dies is not there any more.
+    """
+    with _locked(folder) as lock:
+        is_first = lock is None or lock(is_shared=False, waits=False)
+        if lock is not None:
+            lock(is_shared=True, waits=True)
+        yield is_first
+
+
+class _Lock(Protocol):
+    def __call__(self, *, is_shared: bool, waits: bool) -> bool: ...
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[_Lock | None]:
+    """Locks the path, which says whether it could; None where there are no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield None
+        return
+    with told_apart(path.parent):
+        if path.is_dir():
+            handle = os.open(path, os.O_RDONLY)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+    def lock(*, is_shared: bool, waits: bool) -> bool:
+        kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(handle, kind | (0 if waits else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
+
+    try:
+        yield lock
+    finally:
+        os.close(handle)
 
 
 def remove(path: Path) -> None:

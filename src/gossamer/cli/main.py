@@ -15,6 +15,8 @@ import click
 
 from gossamer.cli.launch import launched
 from gossamer.cli.profile import COSTS, cache_folder, profile
+from gossamer.cli.shown import show
+from gossamer.cli.tune import tune
 from gossamer.errors import GossamerError
 
 SECONDS = click.FloatRange(0, 600, min_open=True)
@@ -73,6 +75,7 @@ def commands() -> None:
 
 
 commands.add_command(profile)
+commands.add_command(tune)
 
 
 def _with_task_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,7 +134,7 @@ def compress(*, dry_run: bool, as_json: bool, **given: Any) -> int:
     command = shlex.join(["gossamer", *sys.argv[1:]])
     with _progress(quiet=as_json, budget=given["budget"]) as progress:
         result = gossamer.compress(options=options, progress=progress, command=command, **given)
-    _show(result, as_json=as_json)
+    show(result, as_json=as_json)
     return int(result.exit_code)
 
 
@@ -321,7 +324,7 @@ def demo(out: Path, *, as_json: bool) -> int:
 
     with _progress(quiet=as_json, budget=None) as progress:
         result = run(out, progress)
-    _show(result, as_json=as_json)
+    show(result, as_json=as_json)
     return int(result.exit_code)
 
 
@@ -335,17 +338,6 @@ def _progress(*, quiet: bool, budget: str | None) -> Iterator[Any]:
     seconds = None if budget is None else parse_seconds(budget)
     with watch(Console(stderr=True), quiet=quiet, budget=seconds) as progress:
         yield progress
-
-
-def _show(result: Any, *, as_json: bool) -> None:
-    from rich.console import Console
-
-    from gossamer.report import document, table
-
-    if as_json:
-        click.echo(document.text(document.document(result)), nl=False)
-    else:
-        table.show(result, Console())
 
 
 def _usage(error: click.ClickException, *, as_json: bool) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RERUN = "Remove the output folder, or run again with --overwrite."
 STATUSES = ("ok", "failed", "skipped")
-PAIRS = ("report_interval", "speedup_interval")
+PAIRS = ("report_interval", "speedup_interval", "drop_interval")
 NUMBERS = (
     "score",
     "drop",
@@ -78,6 +78,8 @@ def document(result: Result) -> dict[str, Any]:
             "seconds": result.seconds,
             "command": result.command,
             "placement": result.placement,
+            "objectives": result.objectives,
+            "front": result.front,
         }
     )
     return written
@@ -171,6 +173,8 @@ def parse(value: object, out: Path) -> Result:
         seconds=float(_get(top, "seconds", (int, float))),
         command=str(top.get("command", "")),
         placement=_parse_placement(top.get("placement")),
+        objectives=tuple(map(str, top.get("objectives", ()))),
+        front=tuple(map(str, top.get("front", ()))),
     )
 
 

@@ -23,6 +23,8 @@ OURS = (
     "result.json",
     "study.db",
     "study.db-journal",
+    "tuning.db",
+    "tuning.db-journal",
     "model",
     "recipe.yaml",
     "README.md",
@@ -63,6 +65,17 @@ def publish(result: Result, model: FloatModel, record: dict[str, Any]) -> Result
 def is_ours(name: str) -> bool:
     """Whether compress writes a file or folder of that name, or its scratch, into its folder."""
     return name in OURS or name.startswith(tuple(f".{known}." for known in OURS))
+
+
+def begin(out: Path) -> None:
+    """An output folder without anything of an earlier run.
+
+    Raises:
+        StorageError: The folder cannot be changed.
+    """
+    with store.told_apart(out):
+        out.mkdir(parents=True, exist_ok=True)
+    clear(out)
 
 
 def clear(out: Path) -> None:

@@ -142,6 +142,10 @@ def summary(result: Result) -> list[str]:
         lines.append(printable(result.reason, ""))
     if result.placement is not None:
         lines.append(f"{words.placement(result.placement)}.")
+    if result.front:
+        labels = {c.id: f"{c.label} on {c.target}" for c in result.candidates}
+        named = "; ".join(printable(labels[each], "") for each in result.front)
+        lines.append(f"Not beaten in {' and '.join(result.objectives)} together: {named}.")
     lines.append(f"Measured on {words.place(result)}, in {words.duration(result.seconds)}.")
     if result.winner is not None and (doubt := words.unproven(result.winner)):
         lines.append(f"Rules of the target {result.winner.target}: {doubt}.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,13 @@ from gossamer.measure.noise import worst_noise
 from gossamer.run import NO_DATA, plan, run
 from gossamer.search.ladder import Rung
 from gossamer.step import Calibration
+from gossamer.task import affordable
 
 if TYPE_CHECKING:
     from gossamer.result import Candidate
     from gossamer.runtime import Feed
+    from gossamer.search.limits import Limits
+    from gossamer.search.strategy import Work
     from gossamer.search.trial import Trial
 
 RANKING_SAMPLES = 8
@@ -56,6 +60,39 @@ def drop_worst(
             passing = middle
         else:
             failing = middle
+
+
+def repair(work: Work, rungs: Sequence[Rung]) -> None:
+    """On targets whose static candidates all miss the budget, take the worst sites out.
+
+    Args:
+        work: With what was tried so far.
+        rungs: Those of which the best one of each target is repaired.
+    """
+    trials, trial = work.trials, work.trials.trial
+    by_id = {r.recipe.digest(): r for r in rungs}
+    for target in work.prepared.targets:
+        static = [c for c in trials.candidates.values() if c.target == target and _is_static(c)]
+        tried = [c for c in static if c.status == "ok" and c.id in by_id]
+        if not tried or any(c.within_budget for c in static):
+            continue
+        rung = by_id[min(tried, key=lambda c: c.drop or 0.0).id]
+        is_over = functools.partial(_is_over, work.limits, rung)
+        if is_over():
+            continue
+        split = affordable(work.prepared.data.calibration, RANKING_SAMPLES)
+        damages = rank(trial, rung, list(split.feeds()), work.calibration, work.limits.half())
+        trial.progress.stage("take sites out")
+        for _ in drop_worst(rung, damages, lambda r: trials.evaluate(r, work.calibration), is_over):
+            trial.progress.advance()
+
+
+def _is_over(limits: Limits, rung: Rung) -> bool:
+    return limits.reached(without(rung, ("",))) is not None  # a digest that nobody has
+
+
+def _is_static(candidate: Candidate) -> bool:
+    return any("quantize-static" in step for step in candidate.recipe["graph-steps"])
 
 
 def without(rung: Rung, sites: tuple[str, ...]) -> Rung:

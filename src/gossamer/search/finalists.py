@@ -11,7 +11,8 @@ import numpy as np
 
 from gossamer import store
 from gossamer.measure.measure import Contender, measure_latency
-from gossamer.search.trial import MEASUREMENT, REFUSALS
+from gossamer.search.candidates import MEASUREMENT
+from gossamer.search.trial import REFUSALS
 
 if TYPE_CHECKING:
     from gossamer.measurement import Latency

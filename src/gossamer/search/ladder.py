@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gossamer import plugins
 from gossamer.graph.observers.min_max import MinMax
@@ -40,10 +41,25 @@ class Rung:
     placement: str
     details: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any], cpu: str, seed: int, label: str) -> Rung:
+        """A recipe as plain data, which may leave out what the request says.
+
+        Raises:
+            RecipeError: It is none.
+        """
+        recipe = Recipe.parse({"cpu": cpu, "seed": seed, **data})
+        return cls(label=label, recipe=recipe, placement=recipe.digest())
+
     @property
     def is_static(self) -> bool:
         """Whether it needs calibration."""
         return any(isinstance(step, QuantizeStatic) for step in self.recipe.graph_steps)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is the float32 model as it came."""
+        return not self.recipe.graph_steps and self.recipe.precision == "f32"
 
     @property
     def is_rounded_by_data(self) -> bool:

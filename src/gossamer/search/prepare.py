@@ -22,6 +22,7 @@ from gossamer.measure.environment import environment, named_level, physical_core
 from gossamer.measure.isolate import Isolated
 from gossamer.search.goal import MaxDrop, parse_seconds
 from gossamer.search.ladder import Exclude, Rung, baseline, ladder, weights_only
+from gossamer.search.wanted import Wanted
 from gossamer.task import DataRequest, TaskData
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Request:
         seed: Draws the splits.
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
         costs: Folder where the times of kernels are kept (`gossamer profile`); None times none.
+        plan: What `gossamer tune` looks for, as written; empty for compress.
+        storage: URL of the database that it works with; empty for one in the output folder.
     """
 
     model: str
@@ -71,10 +74,12 @@ class Request:
     seed: int = 0
     exclude: tuple[str, ...] = ()
     costs: Path | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    storage: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed: everything but time, trials and costs."""
-        free = ("budget", "trials", "costs")
+        """What must be the same for a run to be resumed: what is not named here."""
+        free = ("budget", "trials", "costs", "storage", *(("plan",) if not self.plan else ()))
         found = {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
         for key in ("task", "cpu"):
             found[key] = found[key] and found[key].replace("_", "-")
@@ -103,6 +108,7 @@ class Prepared:
     threads: int
     out: Path
     progress: Progress
+    wanted: Wanted
 
 
 def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Prepared:
@@ -120,6 +126,8 @@ def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Pre
             f"{request.batch}, {request.length} and {request.threads}",
         )
     seconds = parse_seconds(request.budget)
+    wanted = Wanted.parse(request.plan)
+    wanted.strategy.check(wanted.space)
     stated = MaxDrop.parse(request.max_drop) if request.max_drop is not None else None
     request = dataclasses.replace(request, cpu=named_level(request.cpu))
     targets = installed_targets(request.targets, request.cpu)
@@ -149,6 +157,7 @@ def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Pre
         threads=request.threads or physical_cores(),
         out=out,
         progress=progress,
+        wanted=wanted.of(task),
     )
 
 

@@ -1,11 +1,9 @@
-"""The whole search of compress: baselines, the ladder, the repair, the verdict."""
+"""The whole search of compress and tune: baselines, a strategy, the verdict."""
 
 from __future__ import annotations
 
-import functools
-import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gossamer import store
@@ -14,7 +12,6 @@ from gossamer.graph.calibrate import load, save
 from gossamer.measure.environment import environment
 from gossamer.result import Candidate, Result
 from gossamer.run import calibrate
-from gossamer.search.drop_worst import RANKING_SAMPLES, drop_worst, rank, without
 from gossamer.search.finalists import (
     LONG_SECONDS,
     SECONDS,
@@ -24,34 +21,42 @@ from gossamer.search.finalists import (
     is_clear,
 )
 from gossamer.search.limits import Limits
-from gossamer.search.placements import gain_of_placement, placements
+from gossamer.search.placements import gain_of_placement
 from gossamer.search.prepare import Prepared, planned
+from gossamer.search.quantity import front
+from gossamer.search.shared import Shared
+from gossamer.search.strategy import Work
 from gossamer.search.trial import Trial, Trials
-from gossamer.search.verdict import best, judged, kept
+from gossamer.search.verdict import best, judged, kept, least
 from gossamer.step import Calibration
-from gossamer.task import affordable, example
+from gossamer.task import example
 
 if TYPE_CHECKING:
-    from gossamer.search.ladder import Rung
     from gossamer.statistics import Statistics
 
+LOOK_SECONDS = 1.0  # between looks at what other processes do
 CALIBRATED, EVERYWHERE = "statistics.npz", "statistics-everywhere.npz"
 
 
-def search(prepared: Prepared, study: store.Study, started: float) -> Result:
+def search(
+    prepared: Prepared,
+    study: store.Study | Shared,
+    started: float,
+    finish: Callable[[Callable[[], Result]], Result],
+) -> Result:
     """The outcome for a prepared request; every finished candidate is in `study` at once.
 
     Args:
         prepared: The request, opened and checked.
-        study: Knows the candidates that an earlier, killed run finished.
+        study: Knows the candidates that earlier, killed runs and other processes finished.
         started: `time.monotonic()` at which the time budget began.
+        finish: Has the outcome made, writes it down and gives it back; where another process of
+            the study did that, it gives back what that wrote. One process at a time calls it.
     """
-    request, data, progress = prepared.request, prepared.data, prepared.progress
     rungs = planned(prepared)
-    floats = [r for r in rungs if r.label == "float32"]
     observed = _Observed(prepared, CALIBRATED)
     everywhere = _Observed(prepared, EVERYWHERE, is_uniform=True)
-    feeds = data.calibration.feeds
+    feeds = prepared.data.calibration.feeds
     calibration = Calibration(statistics=observed, feeds=feeds, everywhere=everywhere)
     with Trials(_trial(prepared, study)) as trials:
         limits = Limits(
@@ -60,36 +65,59 @@ def search(prepared: Prepared, study: store.Study, started: float) -> Result:
             started=started,
             is_calibrated=lambda: observed.statistics is not None,
         )
-        trials.measure_baselines(floats)
-        rest = [r for r in rungs if r not in floats]
-        progress.stage("candidates", len(rest))
-        others = placements(trials, prepared, limits, rungs)
-        _climb(trials, itertools.chain(rest, others), calibration, limits)
-        if observed.statistics is not None:
-            _repair(prepared, trials, rungs, calibration, limits)
-        winner = best(trials, _final(trials, limits))
-        gain = gain_of_placement(trials, winner, limits)
-        trials.forget_files(kept(trials, winner))
-        progress.stage("report split")
-        winner, verdict, reason = judged(prepared, trials, winner, limits.report_split())
-        return Result(
-            out=prepared.out,
-            verdict=verdict,
-            reason=reason,
-            model=_model_record(prepared),
-            task=_task_record(prepared),
-            max_drop=request.max_drop or prepared.task.default_drop,
-            environment=environment(prepared.threads).dump(),
-            calibration=_calibration_record(observed.statistics),
-            baseline=trials.baseline,
-            winner=winner,
-            candidates=tuple(trials.candidates.values()),
-            seconds=time.monotonic() - started,
-            placement=gain,
+        trials.measure_baselines([r for r in rungs if r.is_baseline])
+        shared = study if isinstance(study, Shared) else None
+        work = Work(
+            prepared=prepared,
+            trials=trials,
+            calibration=calibration,
+            limits=limits,
+            rungs=rungs,
+            shared=shared,
         )
+        prepared.wanted.strategy.explore(work)
+        with store.alone(prepared.out / "cache" / "finish.lock"):
+            while shared is not None and shared.is_busy():
+                time.sleep(LOOK_SECONDS)
+            return finish(lambda: _outcome(work, observed.statistics, started))
 
 
-def _trial(prepared: Prepared, study: store.Study) -> Trial:
+def _outcome(work: Work, statistics: Statistics | None, started: float) -> Result:
+    """The winner among all that was tried, and what the report split says of it."""
+    prepared, trials, limits = work.prepared, work.trials, work.limits
+    first, request = prepared.wanted.objectives[0], prepared.request
+    if work.shared is not None:
+        trials.adopt(work.shared.documents())
+    if first.name in ("latency", "throughput"):
+        winner = best(trials, _final(trials, limits))
+    else:
+        winner = least(trials, first)
+    gain = gain_of_placement(trials, winner, limits)
+    met = [c for c in trials.candidates.values() if c.within_budget]
+    among = front(met, prepared.wanted.objectives) if request.plan else []
+    trials.forget_files({*kept(trials, winner), *(c.id for c in among)})
+    prepared.progress.stage("report split")
+    winner, verdict, reason = judged(prepared, trials, winner, limits.report_split())
+    return Result(
+        out=prepared.out,
+        verdict=verdict,
+        reason=reason,
+        model=_model_record(prepared),
+        task=_task_record(prepared),
+        max_drop=request.max_drop or prepared.task.default_drop,
+        environment=environment(prepared.threads).dump(),
+        calibration=_calibration_record(statistics),
+        baseline=trials.baseline,
+        winner=winner,
+        candidates=tuple(trials.candidates.values()),
+        seconds=time.monotonic() - started,
+        placement=gain,
+        objectives=tuple(prepared.wanted.told) if request.plan else (),
+        front=tuple(c.id for c in among),
+    )
+
+
+def _trial(prepared: Prepared, study: store.Study | Shared) -> Trial:
     request, data = prepared.request, prepared.data
     first = next(iter(data.calibration.feeds()))
     return Trial(
@@ -101,6 +129,7 @@ def _trial(prepared: Prepared, study: store.Study) -> Trial:
         threads=prepared.threads,
         seconds=prepared.seconds,
         max_drop=prepared.max_drop,
+        constraints=prepared.wanted.constraints,
         out=prepared.out,
         study=study,
         progress=prepared.progress,
@@ -143,25 +172,6 @@ class _Observed:
         )
 
 
-def _climb(trials: Trials, rungs: Iterable[Rung], calibration: Calibration, limits: Limits) -> None:
-    """Try every rung; skip what cannot be faster than what is within the budget already.
-
-    A candidate that uses up most of the budget lets the other range rules of its kernels be tried:
-    other data would show a part of such candidates outside the budget.
-    """
-    met: set[str] = set()
-    for rung in rungs:
-        if rung.placement in met:
-            trials.skip(rung, "same kernels as a candidate that is within the budget")
-        elif why := limits.reached(rung):
-            trials.skip(rung, why)
-        else:
-            found = trials.evaluate(rung, calibration)
-            if found.within_budget and trials.has_room(found):
-                met.add(rung.placement)
-        trials.trial.progress.advance()
-
-
 def _final(trials: Trials, limits: Limits) -> list[Candidate]:
     """The finalists, timed once more where time allows; others where all of them fail then.
 
@@ -178,49 +188,6 @@ def _final(trials: Trials, limits: Limits) -> list[Candidate]:
                 return confirmed
             seconds = LONG_SECONDS
     return []
-
-
-def _is_over(limits: Limits, rung: Rung) -> bool:
-    return limits.reached(without(rung, ("",))) is not None  # a digest that nobody has
-
-
-def _is_static(candidate: Candidate) -> bool:
-    return any("quantize-static" in step for step in candidate.recipe["graph-steps"])
-
-
-def _static_met(trials: Trials, target: str) -> bool:
-    return any(
-        c.within_budget and _is_static(c) and c.target == target for c in trials.candidates.values()
-    )
-
-
-def _repair(
-    prepared: Prepared,
-    trials: Trials,
-    rungs: list[Rung],
-    calibration: Calibration,
-    limits: Limits,
-) -> None:
-    """On targets whose static candidates all miss the budget, take the worst sites out."""
-    trial = trials.trial
-    by_id = {r.recipe.digest(): r for r in rungs}
-    for target in prepared.targets:
-        tried = [
-            c
-            for c in trials.candidates.values()
-            if c.target == target and c.status == "ok" and _is_static(c) and c.id in by_id
-        ]
-        if not tried or _static_met(trials, target):
-            continue
-        rung = by_id[min(tried, key=lambda c: c.drop or 0.0).id]
-        is_over = functools.partial(_is_over, limits, rung)
-        if is_over():
-            continue
-        split = affordable(prepared.data.calibration, RANKING_SAMPLES)
-        damages = rank(trial, rung, list(split.feeds()), calibration, limits.half())
-        trial.progress.stage("take sites out")
-        for _ in drop_worst(rung, damages, lambda r: trials.evaluate(r, calibration), is_over):
-            trial.progress.advance()
 
 
 def _model_record(prepared: Prepared) -> dict[str, Any]:

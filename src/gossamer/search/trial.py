@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossamer import plugins, store
+from gossamer import store
 from gossamer.errors import (
     BuildError,
     CalibrationError,
@@ -24,9 +25,10 @@ from gossamer.errors import (
 )
 from gossamer.measure.isolate import Isolated
 from gossamer.measure.measure import interleave, noise_floor, ratio
-from gossamer.measure.score import References, drop, score, score_baseline
+from gossamer.measure.score import References, drop, paired_interval, score, score_baseline
 from gossamer.result import Candidate
 from gossamer.run import NO_DATA, run
+from gossamer.search.candidates import MEASUREMENT, failed, measured, restored
 from gossamer.step import Calibration
 from gossamer.task import Split, affordable
 
@@ -37,11 +39,12 @@ if TYPE_CHECKING:
     from gossamer.runtime import Feed
     from gossamer.search.goal import MaxDrop
     from gossamer.search.ladder import Rung
+    from gossamer.search.quantity import Constraint
+    from gossamer.search.shared import Shared
     from gossamer.source import FloatModel
     from gossamer.task import Task
 
 REFUSALS = (BuildError, CalibrationError, MeasureError, PlanError, TargetError)
-MEASUREMENT = "measurement.npz"  # raw latencies and scores of rows, beside a candidate's files
 SECONDS_PER_SESSION = 0.6
 SCORING_SHARE = 0.04  # of the time budget that scoring one candidate may take
 ROOM = 0.5
@@ -61,6 +64,7 @@ class Trial:
         threads: Threads of every session.
         seconds: Time budget of the whole run.
         max_drop: The accuracy budget.
+        constraints: What else must hold of a candidate that is within the budget.
         out: The output folder.
         study: Where finished candidates are kept.
         progress: Who is told.
@@ -74,8 +78,9 @@ class Trial:
     threads: int
     seconds: float
     max_drop: MaxDrop
+    constraints: tuple[Constraint, ...]
     out: Path
-    study: store.Study
+    study: store.Study | Shared
     progress: Progress
 
 
@@ -99,6 +104,7 @@ class Trials:
         self.split = trial.search
         self.floor = 0.0
         self._seconds: dict[str, float] = {}
+        self._whole: ScoreRows | None = None  # of the best float model, on all search rows
         self._scope = contextlib.ExitStack()
 
     def __enter__(self) -> Trials:
@@ -135,7 +141,7 @@ class Trials:
                 raise MeasureError(
                     f"a finite {trial.task.metric_name} of the float model", str(scored.value)
                 )
-            found = _measured(rung, artifact, latencies[name], scored, trial.out)
+            found = measured(rung, artifact, latencies[name], scored, trial.out)
             self.floats[name] = _Float(
                 session=session, latency=latencies[name], scored=scored, candidate=found
             )
@@ -160,7 +166,7 @@ class Trials:
                 artifact, session = self._opened(rung, NO_DATA)
             except REFUSALS as error:
                 refused.append(f"{rung.recipe.target}: {error}")
-                self.keep(_failed(rung, str(error)))
+                self.keep(failed(rung, str(error)))
                 continue
             opened[rung.recipe.target] = (rung, artifact, session)
             timing = SECONDS_PER_SESSION * (1 + len(rungs))  # of a candidate against the floats
@@ -189,7 +195,7 @@ class Trials:
         identity = rung.recipe.digest()
         known = self.trial.study.get(identity)
         if known is not None:
-            found = _restored(known, self.trial.out)
+            found = restored(known, self.trial.out)
             self.candidates[identity] = found
             self.trial.progress.candidate(found)
             return found
@@ -206,7 +212,7 @@ class Trials:
                 raise
             except Exception as error:  # whatever one candidate brings down, the others go on
                 told = isinstance(error, GossamerError)
-                found = _failed(rung, str(error) if told else f"{type(error).__name__}: {error}")
+                found = failed(rung, str(error) if told else f"{type(error).__name__}: {error}")
                 store.remove(self.trial.out / "candidates" / identity)
         return self.keep(found)
 
@@ -215,9 +221,25 @@ class Trials:
         allowed = self.trial.max_drop.allowed(self.baseline.score or 0.0)
         return (candidate.drop or 0.0) <= ROOM * allowed
 
+    def missed(self, candidate: Candidate) -> tuple[float, ...]:
+        """By how much a candidate misses the accuracy budget, then each constraint.
+
+        As a share of what is allowed; 0 or less where it holds.
+        """
+        if candidate.status != "ok":
+            return ()
+        allowed = self.trial.max_drop.allowed(self.baseline.score or 0.0)
+        beyond = (candidate.drop or 0.0) - allowed
+        return (beyond / (allowed or 1.0), *(c.excess(candidate) for c in self.trial.constraints))
+
+    def adopt(self, documents: Mapping[str, dict[str, Any]]) -> None:
+        """Know what other processes finished."""
+        for identity, document in documents.items():
+            self.candidates.setdefault(identity, restored(document, self.trial.out))
+
     def skip(self, rung: Rung, reason: str) -> Candidate:
         """A candidate that is not tried, with the reason."""
-        found = dataclasses.replace(_failed(rung, reason), status="skipped")
+        found = dataclasses.replace(failed(rung, reason), status="skipped")
         self.candidates.setdefault(found.id, found)
         self.trial.progress.candidate(found)
         return found
@@ -291,16 +313,40 @@ class Trials:
         overall = ratio(latencies["best"], latencies["candidate"], noise_floor=self.floor)
         own = latencies.get("same", latencies["best"] if same is best else None)
         same_runtime = own.median / latencies["candidate"].median if own is not None else None
+        base, scored, interval = self._scored(session, best)
+        found = measured(rung, artifact, latencies["candidate"], scored, trial.out)
+        changed = (scored.rows != base.rows).any(axis=1).mean()
+        found = dataclasses.replace(found, changed=float(changed), drop_interval=interval)
+        return self._judged(
+            found, base.value, (overall.value, overall.low, overall.high), same_runtime
+        )
+
+    def _scored(
+        self, session: Isolated, best: _Float
+    ) -> tuple[ScoreRows, ScoreRows, tuple[float, float] | None]:
+        """Rows of the float model and of a candidate, and the paired interval of the drop.
+
+        Where the interval leaves open whether the budget is kept, and the search split has more
+        rows than are scored every time, all of them are.
+
+        Raises:
+            MeasureError: The candidate's score is no number.
+        """
+        trial, base = self.trial, best.scored
         references = References(trial.out / "cache" / "references" / "search")
         scored = score(session, trial.task, self.split, references)
         if not np.isfinite(scored.value):
             raise MeasureError(f"a finite {trial.task.metric_name}", str(scored.value))
-        found = _measured(rung, artifact, latencies["candidate"], scored, trial.out)
-        changed = (scored.rows != best.scored.rows).any(axis=1).mean()
-        found = dataclasses.replace(found, changed=float(changed))
-        return self._judged(
-            found, best.scored.value, (overall.value, overall.low, overall.high), same_runtime
-        )
+        interval = _interval(trial, base, scored)
+        allowed = trial.max_drop.allowed(base.value)
+        is_open = interval is not None and interval[0] <= allowed < interval[1]
+        if is_open and len(self.split) < len(trial.search):
+            if self._whole is None:
+                self._whole = score_baseline(best.session, trial.task, trial.search, references)
+            base = self._whole
+            scored = score(session, trial.task, trial.search, references)
+            interval = _interval(trial, base, scored)
+        return base, scored, interval
 
     def _judged(
         self,
@@ -310,11 +356,13 @@ class Trials:
         same_runtime: float | None,
     ) -> Candidate:
         lost = drop(self.trial.task, float_score, candidate.score or 0.0)
+        candidate = dataclasses.replace(candidate, drop=lost)
+        is_within = self.trial.max_drop.holds(lost, float_score)
+        others = (limit.excess(candidate) for limit in self.trial.constraints)
         return dataclasses.replace(
             candidate,
-            drop=lost,
             relative_drop=lost / abs(float_score) if float_score else None,
-            within_budget=self.trial.max_drop.holds(lost, float_score),
+            within_budget=is_within and all(excess <= 0 for excess in others),
             speedup=speedup[0],
             speedup_interval=(speedup[1], speedup[2]),
             same_runtime_speedup=same_runtime,
@@ -329,54 +377,9 @@ class Trials:
         return candidate
 
 
-def _measured(
-    rung: Rung, artifact: Artifact, latency: Latency, scored: ScoreRows, out: Path
-) -> Candidate:
-    with store.told_apart(artifact.folder):
-        np.savez(artifact.folder / MEASUREMENT, seconds=latency.seconds, rows=scored.rows)
-    decisions = artifact.plan.decisions if artifact.plan is not None else ()
-    return Candidate(
-        id=rung.recipe.digest(),
-        status="ok",
-        runtime=artifact.runtime,
-        target=artifact.target,
-        label=rung.label,
-        recipe=rung.recipe.dump(),
-        score=scored.value,
-        metrics=scored.metrics,
-        latency_ms=dict(latency.milliseconds()),
-        throughput=latency.throughput,
-        size_bytes=artifact.size_bytes,
-        peak_rss_bytes=latency.peak_rss_bytes,
-        path=str(artifact.folder.relative_to(out)),
-        files=artifact.sha256(),
-        plan=tuple(
-            (d.site, d.op, d.reason.value, rung.details.get(d.site, d.detail)) for d in decisions
-        ),
-    )
-
-
-def _failed(rung: Rung, reason: str) -> Candidate:
-    target = plugins.load("targets", rung.recipe.target)
-    return Candidate(
-        id=rung.recipe.digest(),
-        status="failed",
-        runtime=target.runtime,
-        target=target.name,
-        label=rung.label,
-        recipe=rung.recipe.dump(),
-        reason=reason,
-    )
-
-
-def _restored(document: dict[str, Any], out: Path) -> Candidate:
-    fields = {f.name for f in dataclasses.fields(Candidate)}
-    values = {k: v for k, v in document.items() if k in fields}
-    for key in ("report_interval", "speedup_interval"):
-        if values.get(key) is not None:
-            values[key] = tuple(values[key])
-    values["plan"] = tuple(tuple(row) for row in values.get("plan", ()))
-    path = values.get("path")
-    if path is not None and not (out / path).is_dir():
-        values["path"] = None
-    return Candidate(**values)
+def _interval(trial: Trial, base: ScoreRows, scored: ScoreRows) -> tuple[float, float] | None:
+    """Of the drop, paired; None where no draw of the rows has a score."""
+    try:
+        return paired_interval(trial.task, base.rows, scored.rows)
+    except MeasureError:
+        return None

@@ -14,6 +14,7 @@ from gossamer.search.finalists import fastest, is_faster, model_file
 if TYPE_CHECKING:
     from gossamer.measurement import ScoreRows
     from gossamer.search.prepare import Prepared
+    from gossamer.search.quantity import Objective
     from gossamer.search.trial import Trials
     from gossamer.task import Split
 
@@ -22,6 +23,14 @@ def best(trials: Trials, among: Sequence[Candidate]) -> Candidate:
     """The fastest finalist that is faster than noise explains, else float."""
     fast = [c for c in among if is_faster(c)]
     return max(fast, key=lambda c: c.speedup or 0.0) if fast else trials.baseline
+
+
+def least(trials: Trials, objective: Objective) -> Candidate:
+    """The candidate within the budget that costs least, the faster one of equals; else float."""
+    met = [c for c in trials.candidates.values() if c.within_budget and c.path is not None]
+    if not met:
+        return trials.baseline
+    return min(met, key=lambda c: (objective.cost(c), -(c.speedup or 0.0)))
 
 
 def kept(trials: Trials, winner: Candidate) -> set[str]:
@@ -47,11 +56,14 @@ def judged(
     float_score = expected.value
     trials.keep(dataclasses.replace(base, report_score=float_score, report_drop=0.0))
     if winner.id == base.id:
+        is_met = not any(limit.excess(base) > 0 for limit in trials.trial.constraints)
         found = dataclasses.replace(
-            trials.baseline, speedup=1.0, report_interval=(0.0, 0.0), within_budget=True
+            trials.baseline, speedup=1.0, report_interval=(0.0, 0.0), within_budget=is_met
         )
         trials.keep(found)
-        return found, "met", _why_float(trials)
+        if is_met:
+            return found, "met", _why_float(trials)
+        return found, "best_effort", "no candidate is within the budget and all constraints"
     got = _scored(prepared, winner, split, score)
     low, high = paired_interval(task, expected.rows, got.rows, seed=prepared.request.seed)
     found = dataclasses.replace(

@@ -74,6 +74,15 @@ def test_a_summary_says_what_is_unproven_of_the_winners_target() -> None:
     assert not any("not measured" in line for line in table.summary(sample()))
 
 
+def test_the_front_of_a_search_is_told_with_what_it_was_looked_for() -> None:
+    plain = sample()
+    assert plain.winner is not None
+    found = replace(plain, objectives=("latency", "size"), front=(plain.winner.id,))
+
+    (line,) = [line for line in table.summary(found) if "latency and size" in line]
+    assert plain.winner.label in line
+
+
 def test_texts_are_never_read_as_rich_markup() -> None:
     odd = replace(winner(), label="[red]x[/nothing]")
 

@@ -1,0 +1,35 @@
+"""The strategy `random`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gossamer.plugins import require
+from gossamer.search import sampled
+from gossamer.search.strategy import Strategy
+
+if TYPE_CHECKING:
+    from gossamer.search.space import Space
+    from gossamer.search.strategy import Work
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Random(Strategy):
+    """Every value with the same chance; where ratios count, every ratio."""
+
+    def check(self, space: Space | None) -> None:
+        """Something must be open.
+
+        Raises:
+            RecipeError: Nothing is.
+        """
+        sampled.check(space)
+
+    def explore(self, work: Work) -> None:
+        """Recipes until time, trials or the space are used up."""
+        sampled.explore(work, self._sampler)
+
+    def _sampler(self, seed: int) -> Any:
+        samplers = require("optuna", "search", "searches").samplers
+        return samplers.RandomSampler(seed=seed)

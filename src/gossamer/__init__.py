@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from gossamer.bench import bench
+from gossamer.check import check
 from gossamer.compress import compress
 from gossamer.diagnose import diagnose
 from gossamer.diagnosis import Diagnosis
@@ -27,6 +28,7 @@ __all__ = [
     "InputError",
     "Result",
     "bench",
+    "check",
     "compress",
     "diagnose",
     "evaluate",

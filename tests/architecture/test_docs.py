@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 from gossamer import plugins
 from gossamer.result import Candidate, Result
@@ -71,6 +72,19 @@ def test_commands_and_options_of_gossamer_exist() -> None:
             assert command in known, f"{page.name}: gossamer {line}"
             options = {word for word in words if word.startswith("--")}
             assert options <= known[command], f"{page.name}: gossamer {line}"
+
+
+def test_commands_and_options_of_the_workflow_exist() -> None:
+    from gossamer.cli.main import commands
+
+    path = REPOSITORY / "docs" / "guides" / "gossamer-gate.yml"
+    steps = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]["gate"]["steps"]
+    lines = [words for s in steps if (words := s.get("run", "").split())[:1] == ["gossamer"]]
+
+    assert [line[1] for line in lines] == ["compress", "check"]
+    for _, command, *words in lines:
+        known = {o for p in commands.commands[command].params for o in p.opts}
+        assert {word for word in words if word.startswith("--")} <= known
 
 
 def test_the_example_of_the_readme_is_fifteen_lines_of_real_names() -> None:

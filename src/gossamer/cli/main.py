@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from gossamer.cli.check import check
 from gossamer.cli.launch import launched
 from gossamer.cli.profile import COSTS, cache_folder, profile
 from gossamer.cli.shown import show
@@ -74,6 +75,7 @@ def commands() -> None:
     """
 
 
+commands.add_command(check)
 commands.add_command(profile)
 commands.add_command(tune)
 

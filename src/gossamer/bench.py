@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gossamer import plugins
 from gossamer.errors import RecipeError
 from gossamer.evaluate import files_of, open_any
+from gossamer.measure.cold import cold_latencies
 from gossamer.measure.environment import environment, physical_cores
+from gossamer.measure.load import ARRIVALS, Arrivals, Load, LoadComparison, measure_load
 from gossamer.measure.measure import Comparison, Contender, measure_latency
+from gossamer.measure.placing import places
+from gossamer.measurement import Latency, Ratio
 from gossamer.report.document import plain
-from gossamer.report.table import markdown_table
 from gossamer.result import SCHEMA_VERSION
+from gossamer.runtime import Feed
 from gossamer.source import FloatModel
 from gossamer.task import DataRequest, example
 
 
-def bench(
+def bench(  # noqa: PLR0913 - the options of the command line, by the same names
     models: Sequence[str | Path],
     *,
     runtimes: Sequence[str] = (),
@@ -27,8 +32,18 @@ def bench(
     length: str = "128",
     threads: int | None = None,
     seconds: float = 2.0,
+    instances: int | None = None,
+    cores_per_instance: int | None = None,
+    parallel: bool = False,
+    rate: str | None = None,
+    arrivals: Arrivals = "poisson",
+    cold_starts: int = 0,
 ) -> dict[str, Any]:
     """The `bench --json` document; ratios are against the first model on the first runtime.
+
+    One process answers one call after the other, unless `instances`, `cores_per_instance`,
+    `parallel` or `rate` asks for load; then the ratios are of throughputs, or at a rate of
+    latencies, which count from the time at which a request was due.
 
     Args:
         models: Model files, output folders of compress, or whatever compress takes.
@@ -37,44 +52,121 @@ def bench(
         length: Sequence lengths, as in `32,128`.
         threads: Threads of each session; None is the physical cores.
         seconds: Time for each model and point.
+        instances: Processes that run at the same time, each on cores of its own.
+        cores_per_instance: Their cores; None shares out those that are there.
+        parallel: Whether each process runs sessions side by side, as its runtime answers most
+            requests per second.
+        rate: Requests per second, as in `50,100`; None asks again after each answer.
+        arrivals: Requests come at random times, or at even distances.
+        cold_starts: How often the time from the start of a process to its first answer is taken.
 
     Raises:
         InputError: A model or an option cannot be used.
         GossamerError: A model could not be run.
     """
-    cores = threads or physical_cores()
-    wanted = runtimes or installed()
+    loads = _loads((instances, cores_per_instance, threads), rate, arrivals, is_parallel=parallel)
     points = [(b, n) for b in numbers(batch, "--batch") for n in numbers(length, "--length")]
-    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-        contenders, first = _contenders(
-            [str(m) for m in models], wanted, Path(scratch), is_asked=bool(runtimes)
-        )
-        rows = []
-        for b, n in points:
-            feed = example(first.inputs, _sample(first, n), b, n)
-            found = measure_latency(contenders, feed, threads=cores, seconds=seconds, batch=b)
-            rows += [_row(c, found, batch=b, length=n) for c in contenders]
+    if cold_starts < 0:
+        raise RecipeError("a number of cold starts of at least 0", repr(cold_starts))
+    asked = _Asked(
+        runtimes=tuple(runtimes),
+        threads=threads or physical_cores(),
+        seconds=seconds,
+        loads=loads,
+        cold_starts=cold_starts,
+    )
     document: dict[str, Any] = plain(
         {
             "schema_version": SCHEMA_VERSION,
-            "environment": environment(cores).dump(),
-            "rows": rows,
+            "environment": environment(asked.threads).dump(),
+            "rows": _rows([str(m) for m in models], points, asked),
         }
     )
     return document
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """What is measured of every model at every point."""
+
+    runtimes: tuple[str, ...]
+    threads: int
+    seconds: float
+    loads: tuple[Load | None, ...]
+    cold_starts: int
+
+
+def _rows(
+    models: Sequence[str], points: Sequence[tuple[int, int]], asked: _Asked
+) -> list[dict[str, Any]]:
+    """A row for every point, load and contender."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+        contenders, first = _contenders(models, asked.runtimes, Path(scratch))
+        for batch, length in points:
+            feed = example(first.inputs, _sample(first, length), batch, length)
+            cold = cold_latencies(contenders, feed, threads=asked.threads, starts=asked.cold_starts)
+            for load in asked.loads:
+                told = _measured(contenders, feed, load, asked, batch)
+                rows += [
+                    _row(c, (batch, length), told[c.name], cold.get(c.name)) for c in contenders
+                ]
+    return rows
+
+
+def _measured(
+    contenders: Sequence[Contender], feed: Feed, load: Load | None, asked: _Asked, batch: int
+) -> dict[str, dict[str, Any]]:
+    """What the rows of one load say of every contender, by name."""
+    if load is None:
+        found = measure_latency(
+            contenders, feed, threads=asked.threads, seconds=asked.seconds, batch=batch
+        )
+        return {c.name: _answers(c, found) for c in contenders}
+    borne = measure_load(contenders, feed, load, seconds=asked.seconds, batch=batch)
+    return {c.name: _borne(c, borne, load) for c in contenders}
+
+
+def _loads(
+    cores: tuple[int | None, int | None, int | None],
+    rate: str | None,
+    arrivals: str,
+    *,
+    is_parallel: bool,
+) -> tuple[Load | None, ...]:
+    """The loads of each point; None where one process answers one call after the other."""
+    instances, each, threads = cores
+    if instances is None and each is None and not is_parallel and rate is None:
+        return (None,)
+    if each is not None and threads is not None:
+        raise RecipeError(
+            "threads by --threads or by --cores-per-instance",
+            f"both, {threads} and {each}",
+            "An instance has as many threads as cores.",
+        )
+    if arrivals not in ARRIVALS:
+        raise RecipeError(" or ".join(ARRIVALS), repr(arrivals))
+    where = places(instances, each or threads)
+    if instances is None and each is None:
+        where = where[:1]
+    rates = [None] if rate is None else _rates(rate)
+    return tuple(
+        Load(places=where, rate=r, arrivals=arrivals, is_parallel=is_parallel) for r in rates
+    )
+
+
 def _contenders(
-    models: Sequence[str], runtimes: Sequence[str], scratch: Path, *, is_asked: bool
+    models: Sequence[str], asked: Sequence[str], scratch: Path
 ) -> tuple[list[Contender], FloatModel]:
     """Every model on every runtime that runs it, and what the first one opened to."""
     found: dict[str, Contender] = {}
     first = None
+    runtimes = asked or installed()
     for k, text in enumerate(models):
         for runtime in runtimes:
             path, opened, own = open_any(text, runtime, scratch / f"{k}")
             name = f"{text} on {own}"
-            if name in found or (is_asked and own != runtime.replace("_", "-")):
+            if name in found or (asked and own != runtime.replace("_", "-")):
                 continue  # an OpenVINO file has one runtime, whatever was asked
             found[name] = Contender(name=name, runtime=own, path=path)
             first = first or opened
@@ -87,21 +179,65 @@ def _contenders(
     return list(found.values()), first
 
 
-def _row(contender: Contender, found: Comparison, *, batch: int, length: int) -> dict[str, Any]:
+def _answers(contender: Contender, found: Comparison) -> dict[str, Any]:
+    """What a row says of one call after the other."""
     latency, compared = found.latencies[contender.name], found.ratios[contender.name]
     return {
+        "latency_ms": latency.milliseconds(),
+        "throughput": latency.throughput,
+        "peak_rss_bytes": latency.peak_rss_bytes,
+        **_compared(compared, found.noise_floor),
+    }
+
+
+def _borne(contender: Contender, found: LoadComparison, load: Load) -> dict[str, Any]:
+    """What a row says of a model under load."""
+    bearing, compared = found.bearings[contender.name], found.ratios[contender.name]
+    return {
+        "latency_ms": bearing.latency.milliseconds(),
+        "throughput": bearing.throughput,
+        "peak_rss_bytes": bearing.latency.peak_rss_bytes,
+        **_compared(compared, found.noise_floor),
+        "load": {
+            "instances": len(load.places),
+            "cores_per_instance": len(load.places[0]),
+            "cpus": load.places,
+            "parallel": load.is_parallel,
+            "rate": load.rate,
+            "arrivals": None if load.rate is None else load.arrivals,
+            "service_ms": bearing.service * 1000,
+            "unanswered": bearing.unanswered,
+        },
+    }
+
+
+def _compared(ratio: Ratio, noise_floor: float) -> dict[str, Any]:
+    return {
+        "ratio": ratio.value,
+        "ratio_interval": [ratio.low, ratio.high],
+        "noise_floor": noise_floor,
+    }
+
+
+def _row(
+    contender: Contender,
+    point: tuple[int, int],
+    measured: dict[str, Any],
+    cold: Latency | None,
+) -> dict[str, Any]:
+    """One row of the document."""
+    batch, length = point
+    row = {
         "model": contender.name.rsplit(" on ", 1)[0],
         "runtime": contender.runtime,
         "batch": batch,
         "length": length,
-        "latency_ms": latency.milliseconds(),
-        "throughput": latency.throughput,
-        "peak_rss_bytes": latency.peak_rss_bytes,
+        **measured,
         "size_bytes": sum(path.stat().st_size for path in files_of(contender.path)),
-        "ratio": compared.value,
-        "ratio_interval": [compared.low, compared.high],
-        "noise_floor": found.noise_floor,
     }
+    if cold is not None:
+        row["cold_start_ms"] = cold.milliseconds()
+    return row
 
 
 def installed() -> tuple[str, ...]:
@@ -126,23 +262,19 @@ def numbers(text: str, option: str) -> list[int]:
     return found
 
 
-def table(document: dict[str, Any]) -> str:
-    """The rows for people."""
-    lines = [
-        [
-            row["model"],
-            row["runtime"],
-            str(row["batch"]),
-            str(row["length"]),
-            f"{row['latency_ms']['median']:.3f}",
-            f"{row['latency_ms']['p99']:.3f}",
-            f"{row['throughput']:.1f}",
-            f"{row['ratio']:.2f} [{row['ratio_interval'][0]:.2f}, {row['ratio_interval'][1]:.2f}]",
-        ]
-        for row in document["rows"]
-    ]
-    headers = ["model", "runtime", "batch", "length", "median ms", "p99 ms", "per second", "ratio"]
-    return markdown_table(headers, lines, (*("left",) * 2, *("right",) * 6))
+def _rates(text: str) -> list[float]:
+    """The rates in `50,100`.
+
+    Raises:
+        RecipeError: Something else, or a rate that is not above 0.
+    """
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < rate < float("inf") for rate in found):
+        raise RecipeError("requests per second like 50,100 for --rate", repr(text))
+    return found
 
 
 def _sample(model: Any, length: int) -> Any:

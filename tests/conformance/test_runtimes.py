@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
@@ -65,6 +66,28 @@ def test_it_computes_what_the_graph_says(runtime: Runtime, tmp_path: Path) -> No
         # the same few sums in float32, perhaps in another order
         np.testing.assert_allclose(
             outputs["logits"], runnable.affine_by_hand(feed), rtol=1e-6, atol=1e-6
+        )
+
+
+def test_sessions_side_by_side_give_the_same_at_the_same_time(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    path = runtime.build(runnable.affine(tmp_path), tmp_path / "built")[0]
+    feeds = [runnable.affine_feed(n) for n in range(1, 9)]
+
+    sessions = runtime.open_parallel(path, threads=2, precision="f32")
+    with ThreadPoolExecutor(len(sessions)) as pool:
+        runs = [
+            pool.submit(sessions[i % len(sessions)].run, feed)
+            for start in range(0, len(feeds), len(sessions))
+            for i, feed in enumerate(feeds[start : start + len(sessions)])
+        ]
+        outputs = [run.result() for run in runs]
+
+    assert sessions
+    for feed, got in zip(feeds, outputs, strict=True):
+        np.testing.assert_allclose(
+            got["logits"], runnable.affine_by_hand(feed), rtol=1e-6, atol=1e-6
         )
 
 

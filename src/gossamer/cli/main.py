@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from gossamer.cli.bench import bench
 from gossamer.cli.check import check
 from gossamer.cli.launch import launched
 from gossamer.cli.profile import COSTS, cache_folder, profile
@@ -20,7 +21,6 @@ from gossamer.cli.shown import show
 from gossamer.cli.tune import tune
 from gossamer.errors import GossamerError
 
-SECONDS = click.FloatRange(0, 600, min_open=True)
 EXCLUDE = (
     "Keep these in float: a node's name, an operator, re:PATTERN, or layernorm, gelu, softmax, "
     "residual, gather; may be repeated."
@@ -75,6 +75,7 @@ def commands() -> None:
     """
 
 
+commands.add_command(bench)
 commands.add_command(check)
 commands.add_command(profile)
 commands.add_command(tune)
@@ -181,26 +182,6 @@ def evaluate(*, as_json: bool, **given: Any) -> int:
         for name, value in document["metrics"].items():
             click.echo(f"{name:20} {value:.6g}")
         click.echo(f"{'rows':20} {document['n']}")
-    return 0
-
-
-@commands.command()
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option("--runtime", "runtimes", multiple=True, help="ort, openvino; default: all that fit.")
-@click.option("--batch", default="1", show_default=True, help="Batch sizes: 1,8")
-@click.option("--length", default="128", show_default=True, help="Sequence lengths: 32,128")
-@click.option("--threads", type=click.IntRange(1))
-@click.option(
-    "--seconds", type=SECONDS, default=2.0, show_default=True, help="Per model and point."
-)
-@click.option("--json", "as_json", is_flag=True)
-def bench(*, as_json: bool, **given: Any) -> int:
-    """Time models against each other, interleaved; ratios are against the first."""
-    from gossamer.bench import bench as run
-    from gossamer.bench import table
-
-    document = run(**given)
-    click.echo(json.dumps(document) if as_json else table(document))
     return 0
 
 

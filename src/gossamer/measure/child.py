@@ -18,6 +18,7 @@ import numpy as np
 from gossamer import plugins
 from gossamer.errors import GossamerError, MeasureError
 from gossamer.frames import Channel
+from gossamer.measure import serving
 from gossamer.memory import peak_rss
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Model:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
+        self._parallel: tuple[Session, ...] = ()
+        self._feed: Feed = {}
 
     def answer(self, request: dict[str, Any], arrays: Feed) -> tuple[dict[str, Any], Feed]:
         """Header and arrays of the reply to one request."""
@@ -65,6 +68,8 @@ class Model:
                 taken = timed(self._opened(request), arrays, request["calls"], request["seconds"])
                 come_to_rest()
                 return {}, {"seconds": taken}
+            case "warm" | "load":
+                return self._under_load(request, arrays)
             case _:
                 return {"bytes": peak_rss()}, {}
 
@@ -73,9 +78,12 @@ class Model:
             os.sched_setaffinity(0, request["cpus"])  # inherited by the runtime's threads
         runtime = plugins.load("runtimes", request["runtime"])()
         before = time.perf_counter()
-        session = runtime.open(
-            Path(request["path"]), threads=request["threads"], precision=request["precision"]
-        )
+        path, options = Path(request["path"]), {k: request[k] for k in ("threads", "precision")}
+        if request.get("is_parallel"):
+            self._parallel = runtime.open_parallel(path, **options)
+        else:
+            self._parallel = (runtime.open(path, **options),)
+        session = self._parallel[0]
         seconds = time.perf_counter() - before
         self._sessions[request.get("name", "")] = session
         gc.freeze()  # what loading made stays; collections need not look at it again
@@ -84,6 +92,21 @@ class Model:
             "inputs": [[t.name, t.dtype, t.shape] for t in session.inputs],
             "outputs": [[t.name, t.dtype, t.shape] for t in session.outputs],
         }
+
+    def _under_load(self, request: dict[str, Any], arrays: Feed) -> tuple[dict[str, Any], Feed]:
+        if request["op"] == "warm":
+            self._feed = arrays
+            return {"seconds": serving.warm(self._parallel, arrays, request["calls"])}, {}
+        served = serving.serve(
+            self._parallel,
+            self._feed,
+            start=request["start"],
+            seconds=request["window"],
+            arrivals=request["arrivals"],
+        )
+        come_to_rest()
+        samples: Feed = {"latencies": served.latencies, "services": served.services}
+        return {"elapsed": served.elapsed, "unanswered": served.unanswered}, samples
 
     def _opened(self, request: dict[str, Any]) -> Session:
         session = self._sessions.get(request.get("name", ""))

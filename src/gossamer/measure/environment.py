@@ -62,6 +62,17 @@ def usable_cpus(root: Path = ROOT) -> tuple[int, ...]:
     return tuple(cpu for _, cpu in sorted(turns))
 
 
+def cores_by_node(root: Path = ROOT) -> tuple[tuple[int, ...], ...]:
+    """One CPU of each core that this process may use, by NUMA node; one node where none is told."""
+    first: dict[str, int] = {}
+    for cpu in _allowed():
+        first.setdefault(_core(cpu, root), cpu)
+    nodes: dict[str, list[int]] = {}
+    for cpu in sorted(first.values()):
+        nodes.setdefault(_node(cpu, root), []).append(cpu)
+    return tuple(tuple(cpus) for _, cpus in sorted(nodes.items()))
+
+
 def cpu_level(flags: tuple[str, ...] | None = None) -> str:
     """The CPU level of this machine, `portable` if it is below or beside all named ones."""
     known = cpu_flags() if flags is None else flags
@@ -106,6 +117,12 @@ def _core(cpu: int, root: Path) -> str:
         if (topology / name).is_file():
             return (topology / name).read_text(encoding="utf-8").strip()
     return str(cpu)
+
+
+def _node(cpu: int, root: Path) -> str:
+    """Name of the NUMA node whose memory is nearest to a CPU, "" where the kernel tells none."""
+    links = (root / f"sys/devices/system/cpu/cpu{cpu}").glob("node[0-9]*")
+    return min((link.name for link in links), default="")
 
 
 def _cgroup_quota(root: Path) -> float | None:

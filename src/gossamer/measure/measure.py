@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gossamer.errors import MeasureError
-from gossamer.measure.isolate import DEFAULT_TIMEOUT, Isolated
+from gossamer.measure.isolate import Isolated
+from gossamer.measure.process import DEFAULT_TIMEOUT
 from gossamer.measurement import Latency, Ratio
 
 if TYPE_CHECKING:

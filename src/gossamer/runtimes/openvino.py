@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import sys
@@ -17,7 +18,7 @@ from gossamer.source import TensorType
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -81,32 +82,38 @@ class OpenVino(Runtime):
             BuildError: OpenVINO refuses the file.
             MissingDependency: openvino is not installed.
         """
-        openvino = package()
-        options: dict[str, object] = {"INFERENCE_NUM_THREADS": threads}
-        if precision == "f32":
-            # where the CPU has bfloat16, OpenVINO's own choice is bfloat16
-            options["INFERENCE_PRECISION_HINT"] = "f32"
-        try:
-            compiled = openvino.Core().compile_model(str(path), "CPU", options)
-        except Exception as error:  # OpenVINO raises RuntimeError and its own kinds
-            raise BuildError(
-                "a model that OpenVINO's CPU plug-in can compile",
-                f"{path.name}: {_short(error)}",
-                "An .xml file needs its .bin file beside it.",
-            ) from error
-        return _OpenVinoSession(compiled)
+        compiled = _compiled(path, threads, precision)
+        return _OpenVinoSession(compiled, compiled)
+
+    def open_parallel(
+        self, path: Path, *, threads: int, precision: Precision = "default"
+    ) -> tuple[Session, ...]:
+        """As many requests of one model compiled for throughput as the plug-in finds best.
+
+        Raises:
+            BuildError: OpenVINO refuses the file, or the CPU plug-in cannot compile it.
+            MissingDependency: openvino is not installed.
+        """
+        compiled = _compiled(path, threads, precision, {"PERFORMANCE_HINT": "THROUGHPUT"})
+        count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        # as a compiled model that is called does it: inputs are read where they lie
+        calls = [
+            functools.partial(compiled.create_infer_request().infer, share_inputs=True)
+            for _ in range(count)
+        ]
+        return tuple(_OpenVinoSession(compiled, call) for call in calls)
 
 
 class _OpenVinoSession:
-    """A Session over an openvino.CompiledModel."""
+    """A Session over an openvino.CompiledModel, run by `call`."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, call: Callable[[Any], Any]) -> None:
         self.inputs = tuple(_tensor_type(i, _input_name(i)) for i in compiled.inputs)
         self.outputs = tuple(_tensor_type(o, _output_name(o)) for o in compiled.outputs)
         self._names = tuple(o.name for o in self.outputs)
         self._dtypes = {t.name: _numpy_type(t.dtype) for t in self.inputs}
         self._bfloat16 = [t.name for t in self.outputs if t.dtype == "bfloat16"]
-        self._compiled = compiled
+        self._call = call
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Feed:
         # OpenVINO itself takes a missing input for an empty one, and casts other types in silence
@@ -114,7 +121,7 @@ class _OpenVinoSession:
         if given != self._dtypes:
             raise MeasureError(_listed(self._dtypes), _listed(given), "Feed exactly these.")
         try:
-            values = self._compiled(feed).values()
+            values = self._call(feed).values()
         except Exception as error:  # OpenVINO raises RuntimeError and its own kinds
             raise MeasureError(
                 f"inputs for {', '.join(f'{t.name} {t.dtype} {t.shape}' for t in self.inputs)}",
@@ -148,6 +155,30 @@ def package() -> types.ModuleType:
     finally:
         del sys.modules[TELEMETRY]
         sys.modules.update(before)
+
+
+def _compiled(
+    path: Path, threads: int, precision: Precision, more: Mapping[str, object] | None = None
+) -> Any:
+    """The openvino.CompiledModel of a file, with the plug-in's defaults apart from what is given.
+
+    Raises:
+        BuildError: OpenVINO refuses the file, or the CPU plug-in cannot compile it.
+        MissingDependency: openvino is not installed.
+    """
+    openvino = package()
+    options: dict[str, object] = {"INFERENCE_NUM_THREADS": threads, **(more or {})}
+    if precision == "f32":
+        # where the CPU has bfloat16, OpenVINO's own choice is bfloat16
+        options["INFERENCE_PRECISION_HINT"] = "f32"
+    try:
+        return openvino.Core().compile_model(str(path), "CPU", options)
+    except Exception as error:  # OpenVINO raises RuntimeError and its own kinds
+        raise BuildError(
+            "a model that OpenVINO's CPU plug-in can compile",
+            f"{path.name}: {_short(error)}",
+            "An .xml file needs its .bin file beside it.",
+        ) from error
 
 
 def _name_nodes(network: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gossamer.measure import environment as where
 from gossamer.measure.environment import (
+    cores_by_node,
     cpu_level,
     environment,
     named_level,
@@ -73,6 +74,23 @@ def test_every_core_is_used_before_any_hyper_thread(
     topology(root, (0, 1), (2, 3), (4, 5))
 
     assert usable_cpus(root) == (0, 2, 4, 1, 3, 5)
+
+
+def test_cores_are_told_by_node_without_their_hyper_threads(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(monkeypatch, 0, 1, 2, 3, 4, 5)
+    topology(root, (0, 3), (1, 4), (2, 5))
+    for cpu, node in enumerate((0, 1, 0, 0, 1, 0)):
+        (root / f"sys/devices/system/cpu/cpu{cpu}/node{node}").mkdir()
+
+    assert cores_by_node(root) == ((0, 2), (1,))
+
+
+def test_a_machine_that_tells_no_nodes_has_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow(monkeypatch, 0, 2)
+
+    assert cores_by_node(root) == ((0, 2),)
 
 
 def test_only_allowed_cpus_count(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,65 @@
+"""The command `bench`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+SECONDS = click.FloatRange(0, 600, min_open=True)
+LOAD = (
+    click.option(
+        "--instances", type=click.IntRange(1), help="Processes at once, each on cores of its own."
+    ),
+    click.option(
+        "--cores-per-instance", type=click.IntRange(1), help="Default: all cores, shared out."
+    ),
+    click.option(
+        "--parallel",
+        is_flag=True,
+        help="Sessions side by side in a process: OpenVINO's throughput hint, else one per core.",
+    ),
+    click.option("--rate", help="Requests per second: 50,100. Latency counts from their time."),
+    click.option(
+        "--arrivals",
+        type=click.Choice(["poisson", "fixed"]),
+        default="poisson",
+        show_default=True,
+        help="Requests come at random times or at even distances.",
+    ),
+)
+
+
+def _with_load(command: Any) -> Any:
+    for option in reversed(LOAD):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--runtime", "runtimes", multiple=True, help="ort, openvino; default: all that fit.")
+@click.option("--batch", default="1", show_default=True, help="Batch sizes: 1,8")
+@click.option("--length", default="128", show_default=True, help="Sequence lengths: 32,128")
+@click.option("--threads", type=click.IntRange(1), help="Default: the physical cores.")
+@click.option(
+    "--seconds", type=SECONDS, default=2.0, show_default=True, help="Per model and point."
+)
+@_with_load
+@click.option(
+    "--cold-starts",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Time so many starts of a process, to its first answer.",
+)
+@click.option("--json", "as_json", is_flag=True)
+def bench(*, as_json: bool, **given: Any) -> int:
+    """Time models against each other, interleaved; ratios are against the first."""
+    from gossamer.bench import bench as run
+    from gossamer.report.bench_table import table
+
+    document = run(**given)
+    click.echo(json.dumps(document) if as_json else table(document))
+    return 0

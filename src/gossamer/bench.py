@@ -10,7 +10,8 @@ from typing import Any
 
 from gossamer import plugins
 from gossamer.errors import RecipeError
-from gossamer.evaluate import files_of, open_any
+from gossamer.evaluate import files_of, is_file, open_any
+from gossamer.measure import modules
 from gossamer.measure.cold import cold_latencies
 from gossamer.measure.environment import environment, physical_cores
 from gossamer.measure.load import ARRIVALS, Arrivals, Load, LoadComparison, measure_load
@@ -162,21 +163,37 @@ def _contenders(
     found: dict[str, Contender] = {}
     first = None
     runtimes = asked or installed()
+    for runtime in runtimes:
+        modules.runtime(runtime)  # one that cannot be is told of before anything is opened
     for k, text in enumerate(models):
         for runtime in runtimes:
-            path, opened, own = open_any(text, runtime, scratch / f"{k}")
+            opened = _opened(text, runtime, scratch / f"{k}")
+            if opened is None:
+                continue
+            path, model, own = opened
             name = f"{text} on {own}"
             if name in found or (asked and own != runtime.replace("_", "-")):
                 continue  # an OpenVINO file has one runtime, whatever was asked
             found[name] = Contender(name=name, runtime=own, path=path)
-            first = first or opened
+            first = first or model
     if first is None:
         raise RecipeError(
             f"a model that {' or '.join(runtimes)} can open",
             ", ".join(models),
-            "An .xml file runs with openvino alone.",
+            "An .xml file runs with openvino alone, and torch-eager wants a module, not a graph.",
         )
     return list(found.values()), first
+
+
+def _opened(text: str, runtime: str, cache: Path) -> tuple[Path, FloatModel, str] | None:
+    """As `open_any`; None for a runtime that runs modules and a model that is none."""
+    name = runtime.replace("_", "-")
+    if name not in modules.NAMES:
+        return open_any(text, runtime, cache)
+    if is_file(text) or not modules.is_module(text):
+        return None
+    _, model, _ = open_any(text, "ort", cache)
+    return modules.module_file(text, model, cache), model, name
 
 
 def _answers(contender: Contender, found: Comparison) -> dict[str, Any]:
@@ -233,11 +250,18 @@ def _row(
         "batch": batch,
         "length": length,
         **measured,
-        "size_bytes": sum(path.stat().st_size for path in files_of(contender.path)),
+        "size_bytes": _size(contender),
     }
     if cold is not None:
         row["cold_start_ms"] = cold.milliseconds()
     return row
+
+
+def _size(contender: Contender) -> int | None:
+    """Bytes of the model's files; a module has none of its own."""
+    if contender.runtime in modules.NAMES:
+        return None
+    return sum(path.stat().st_size for path in files_of(contender.path))
 
 
 def installed() -> tuple[str, ...]:

@@ -77,7 +77,7 @@ def open_any(text: str, runtime: str, cache: Path) -> tuple[Path, FloatModel, st
     exported, and built for the runtime.
     """
     path = Path(text)
-    if path.is_dir() and (path / "result.json").exists() and (path / "model").is_dir():
+    if _is_out(path):
         path = next(p for p in sorted((path / "model").iterdir()) if p.suffix in (".onnx", *OWN))
     member = plugins.load("runtimes", runtime)
     name = member.__module__.rsplit(".", 1)[-1]
@@ -89,6 +89,15 @@ def open_any(text: str, runtime: str, cache: Path) -> tuple[Path, FloatModel, st
 
     opened = find(text).open(cache)
     return opened.path, opened, name
+
+
+def is_file(text: str) -> bool:
+    """Whether a text names files that run as they are, or the output folder that holds them."""
+    return Path(text).suffix in (".onnx", *OWN) or _is_out(Path(text))
+
+
+def _is_out(path: Path) -> bool:
+    return path.is_dir() and (path / "result.json").exists() and (path / "model").is_dir()
 
 
 def as_it_is(path: Path, runtime: str) -> FloatModel:

@@ -8,6 +8,10 @@ from typing import Any
 import click
 
 SECONDS = click.FloatRange(0, 600, min_open=True)
+RUNTIME = (
+    "ort, openvino …; default: all that fit. Modules run on torch-eager and torch-compile too, and "
+    "on both with -bf16."
+)
 LOAD = (
     click.option(
         "--instances", type=click.IntRange(1), help="Processes at once, each on cores of its own."
@@ -39,7 +43,7 @@ def _with_load(command: Any) -> Any:
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option("--runtime", "runtimes", multiple=True, help="ort, openvino; default: all that fit.")
+@click.option("--runtime", "runtimes", multiple=True, help=RUNTIME)
 @click.option("--batch", default="1", show_default=True, help="Batch sizes: 1,8")
 @click.option("--length", default="128", show_default=True, help="Sequence lengths: 32,128")
 @click.option("--threads", type=click.IntRange(1), help="Default: the physical cores.")

@@ -18,7 +18,7 @@ import numpy as np
 from gossamer import plugins
 from gossamer.errors import GossamerError, MeasureError
 from gossamer.frames import Channel
-from gossamer.measure import serving
+from gossamer.measure import modules, serving
 from gossamer.memory import peak_rss
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Model:
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
         if hasattr(os, "sched_setaffinity") and request["cpus"]:
             os.sched_setaffinity(0, request["cpus"])  # inherited by the runtime's threads
-        runtime = plugins.load("runtimes", request["runtime"])()
+        runtime = modules.runtime(request["runtime"])
         before = time.perf_counter()
         path, options = Path(request["path"]), {k: request[k] for k in ("threads", "precision")}
         if request.get("is_parallel"):

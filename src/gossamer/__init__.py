@@ -10,6 +10,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from gossamer.bench import bench
 from gossamer.check import check
+from gossamer.compare import compare
 from gossamer.compress import compress
 from gossamer.diagnose import diagnose
 from gossamer.diagnosis import Diagnosis
@@ -29,6 +30,7 @@ __all__ = [
     "Result",
     "bench",
     "check",
+    "compare",
     "compress",
     "diagnose",
     "evaluate",

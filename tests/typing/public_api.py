@@ -24,6 +24,7 @@ if result.winner is not None:
 assert_type(gossamer.rerun("recipe.yaml"), Artifact)
 assert_type(gossamer.bench(["a.onnx", "b.onnx"], batch="1,8"), dict[str, Any])
 assert_type(gossamer.check("gossamer-out", max_drop="1%", min_speedup=1.5), dict[str, Any])
+assert_type(gossamer.compare("a.json", "b.json", max_slowdown="5%"), dict[str, Any])
 assert_type(gossamer.evaluate("a.onnx", task="fidelity", data="data.npz"), dict[str, Any])
 assert_type(gossamer.diagnose("a.onnx", "b.onnx", data="data.npz"), gossamer.Diagnosis)
 assert_type(gossamer.explain("a.onnx"), Iterator[str])

@@ -58,12 +58,31 @@ def _with_load(command: Any) -> Any:
     show_default=True,
     help="Time so many starts of a process, to its first answer.",
 )
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="MODEL... is OLD NEW, models or documents of --json: exit code 1 if NEW is slower.",
+)
+@click.option("--max-slowdown", default="5%", show_default=True, help="What --compare lets pass.")
 @click.option("--json", "as_json", is_flag=True)
-def bench(*, as_json: bool, **given: Any) -> int:
+def bench(*, as_json: bool, compare: bool, max_slowdown: str, **given: Any) -> int:
     """Time models against each other, interleaved; ratios are against the first."""
+    if compare:
+        return _compare(given, max_slowdown, as_json=as_json)
     from gossamer.bench import bench as run
     from gossamer.report.bench_table import table
 
     document = run(**given)
     click.echo(json.dumps(document) if as_json else table(document))
     return 0
+
+
+def _compare(given: dict[str, Any], max_slowdown: str, *, as_json: bool) -> int:
+    from gossamer.compare import compare, table
+
+    models = given.pop("models")
+    if len(models) != 2:
+        raise click.UsageError(f"--compare needs OLD and NEW, not {len(models)} models")
+    document = compare(*models, max_slowdown=max_slowdown, **given)
+    click.echo(json.dumps(document) if as_json else table(document))
+    return 0 if document["holds"] else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from gossamer.measure.cold import cold_latencies
 from gossamer.measure.environment import environment, physical_cores
 from gossamer.measure.load import ARRIVALS, Arrivals, Load, LoadComparison, measure_load
 from gossamer.measure.measure import Comparison, Contender, measure_latency
+from gossamer.measure.operators import operator_times
 from gossamer.measure.placing import places
 from gossamer.measurement import Latency, Ratio
 from gossamer.report.document import plain
@@ -23,6 +25,8 @@ from gossamer.result import SCHEMA_VERSION
 from gossamer.runtime import Feed
 from gossamer.source import FloatModel
 from gossamer.task import DataRequest, example
+
+SLOWEST = 10  # nodes that a document names
 
 
 def bench(  # noqa: PLR0913 - the options of the command line, by the same names
@@ -39,6 +43,7 @@ def bench(  # noqa: PLR0913 - the options of the command line, by the same names
     rate: str | None = None,
     arrivals: Arrivals = "poisson",
     cold_starts: int = 0,
+    operators: bool = False,
 ) -> dict[str, Any]:
     """The `bench --json` document; ratios are against the first model on the first runtime.
 
@@ -60,6 +65,7 @@ def bench(  # noqa: PLR0913 - the options of the command line, by the same names
         rate: Requests per second, as in `50,100`; None asks again after each answer.
         arrivals: Requests come at random times, or at even distances.
         cold_starts: How often the time from the start of a process to its first answer is taken.
+        operators: Whether the document says what each operator takes, by the runtimes' own clocks.
 
     Raises:
         InputError: A model or an option cannot be used.
@@ -75,14 +81,10 @@ def bench(  # noqa: PLR0913 - the options of the command line, by the same names
         seconds=seconds,
         loads=loads,
         cold_starts=cold_starts,
+        operators=operators,
     )
-    document: dict[str, Any] = plain(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "environment": environment(asked.threads).dump(),
-            "rows": _rows([str(m) for m in models], points, asked),
-        }
-    )
+    top = {"schema_version": SCHEMA_VERSION, "environment": environment(asked.threads).dump()}
+    document: dict[str, Any] = plain(top | _found([str(m) for m in models], points, asked))
     return document
 
 
@@ -95,13 +97,14 @@ class _Asked:
     seconds: float
     loads: tuple[Load | None, ...]
     cold_starts: int
+    operators: bool
 
 
-def _rows(
+def _found(
     models: Sequence[str], points: Sequence[tuple[int, int]], asked: _Asked
-) -> list[dict[str, Any]]:
-    """A row for every point, load and contender."""
-    rows = []
+) -> dict[str, Any]:
+    """A row for every point, load and contender, and what operators take if that was asked."""
+    rows, operators = [], []
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         contenders, first = _contenders(models, asked.runtimes, Path(scratch))
         for batch, length in points:
@@ -112,7 +115,40 @@ def _rows(
                 rows += [
                     _row(c, (batch, length), told[c.name], cold.get(c.name)) for c in contenders
                 ]
-    return rows
+            if asked.operators:
+                operators += [_operators(c, feed, asked, (batch, length)) for c in contenders]
+    return {"rows": rows, "operators": operators} if asked.operators else {"rows": rows}
+
+
+def _operators(
+    contender: Contender, feed: Feed, asked: _Asked, point: tuple[int, int]
+) -> dict[str, Any]:
+    """What the operators of one model take: summed by type, and the slowest nodes."""
+    times = operator_times(contender, feed, threads=asked.threads)
+    total = sum(t.seconds for t in times)
+    whole = total or 1.0  # clocks that count microseconds see nothing of a tiny model
+    by_type = defaultdict(list)
+    for t in times:
+        by_type[t.operator].append(t.seconds)
+    sums = sorted(((sum(own), len(own), name) for name, own in by_type.items()), reverse=True)
+    return {
+        **_named(contender, point),
+        "total_ms": total * 1000,
+        "types": [
+            {"operator": name, "nodes": nodes, "ms": seconds * 1000, "share": seconds / whole}
+            for seconds, nodes, name in sums
+        ],
+        "slowest": [
+            {
+                "name": t.name,
+                "operator": t.operator,
+                "kernel": t.kernel,
+                "ms": t.seconds * 1000,
+                "share": t.seconds / whole,
+            }
+            for t in times[:SLOWEST]
+        ],
+    }
 
 
 def _measured(
@@ -243,18 +279,20 @@ def _row(
     cold: Latency | None,
 ) -> dict[str, Any]:
     """One row of the document."""
-    batch, length = point
-    row = {
-        "model": contender.name.rsplit(" on ", 1)[0],
-        "runtime": contender.runtime,
-        "batch": batch,
-        "length": length,
-        **measured,
-        "size_bytes": _size(contender),
-    }
+    row = {**_named(contender, point), **measured, "size_bytes": _size(contender)}
     if cold is not None:
         row["cold_start_ms"] = cold.milliseconds()
     return row
+
+
+def _named(contender: Contender, point: tuple[int, int]) -> dict[str, Any]:
+    model = contender.name.rsplit(" on ", 1)[0]
+    return {
+        "model": model,
+        "runtime": contender.runtime,
+        "batch": point[0],
+        "length": point[1],
+    }
 
 
 def _size(contender: Contender) -> int | None:

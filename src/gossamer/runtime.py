@@ -30,6 +30,23 @@ class Session(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorTime:
+    """What one node of the graph that a runtime made of a file takes.
+
+    Attributes:
+        name: The runtime's name for the node.
+        operator: Its type, as the runtime calls it.
+        seconds: Per call of the model, the median of several.
+        kernel: What computes it, "" if the runtime does not say.
+    """
+
+    name: str
+    operator: str
+    seconds: float
+    kernel: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Runtime(ABC):
     """One runtime; heavy imports happen inside its methods.
 
@@ -84,3 +101,21 @@ class Runtime(ABC):
             MissingDependency: The runtime is not installed.
         """
         return tuple(self.open(path, threads=1, precision=precision) for _ in range(threads))
+
+    def operator_times(
+        self,
+        path: Path,  # noqa: ARG002 - members look at it
+        feed: Feed,  # noqa: ARG002
+        *,
+        threads: int,  # noqa: ARG002
+        calls: int,  # noqa: ARG002
+    ) -> tuple[OperatorTime, ...]:
+        """What each node takes, by the runtime's own clock, after one call that is not counted.
+
+        Nothing comes back where a runtime does not tell.
+
+        Raises:
+            BuildError: The runtime refuses the file.
+            MeasureError: It refuses the feed.
+        """
+        return ()

@@ -91,6 +91,16 @@ def test_sessions_side_by_side_give_the_same_at_the_same_time(
         )
 
 
+def test_it_tells_what_its_operators_take_or_nothing(runtime: Runtime, tmp_path: Path) -> None:
+    path = runtime.build(runnable.affine(tmp_path), tmp_path / "built")[0]
+
+    found = runtime.operator_times(path, runnable.affine_feed(64), threads=1, calls=3)
+
+    assert bool(found) == (type(runtime).__name__ in {"Ort", "OpenVino"})
+    assert len({t.name for t in found}) == len(found)
+    assert all(t.operator and t.kernel and t.seconds >= 0 for t in found)
+
+
 def test_inputs_and_outputs_keep_names_types_and_ranks(runtime: Runtime, tmp_path: Path) -> None:
     session = opened(runtime, runnable.every_type(tmp_path), tmp_path)
 

@@ -58,6 +58,7 @@ def _with_load(command: Any) -> Any:
     show_default=True,
     help="Time so many starts of a process, to its first answer.",
 )
+@click.option("--operators", is_flag=True, help="Say too what each operator takes.")
 @click.option(
     "--compare",
     is_flag=True,
@@ -70,10 +71,14 @@ def bench(*, as_json: bool, compare: bool, max_slowdown: str, **given: Any) -> i
     if compare:
         return _compare(given, max_slowdown, as_json=as_json)
     from gossamer.bench import bench as run
-    from gossamer.report.bench_table import table
+    from gossamer.report.bench_table import operator_tables, table
 
     document = run(**given)
-    click.echo(json.dumps(document) if as_json else table(document))
+    if as_json:
+        click.echo(json.dumps(document))
+        return 0
+    click.echo(table(document))
+    click.echo(operator_tables(document), nl=False)
     return 0
 
 

@@ -58,8 +58,8 @@ class Model:
     def answer(self, request: dict[str, Any], arrays: Feed) -> tuple[dict[str, Any], Feed]:
         """Header and arrays of the reply to one request."""
         match request["op"]:
-            case "build":
-                return _built(request), {}
+            case "build" | "operators":
+                return _without_session(request, arrays), {}
             case "open":
                 return self._open(request), {}
             case "run":
@@ -74,8 +74,7 @@ class Model:
                 return {"bytes": peak_rss()}, {}
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
-        if hasattr(os, "sched_setaffinity") and request["cpus"]:
-            os.sched_setaffinity(0, request["cpus"])  # inherited by the runtime's threads
+        _pin(request["cpus"])
         runtime = modules.runtime(request["runtime"])
         before = time.perf_counter()
         path, options = Path(request["path"]), {k: request[k] for k in ("threads", "precision")}
@@ -119,6 +118,24 @@ def _built(request: dict[str, Any]) -> dict[str, Any]:
     folder = Path(request["folder"])
     files = plugins.load("runtimes", request["runtime"])().build(Path(request["path"]), folder)
     return {"files": [str(file.relative_to(folder)) for file in files]}
+
+
+def _without_session(request: dict[str, Any], arrays: Feed) -> dict[str, Any]:
+    return _built(request) if request["op"] == "build" else _operators(request, arrays)
+
+
+def _operators(request: dict[str, Any], feed: Feed) -> dict[str, Any]:
+    _pin(request["cpus"])
+    found = modules.runtime(request["runtime"]).operator_times(
+        Path(request["path"]), feed, threads=request["threads"], calls=request["calls"]
+    )
+    return {"operators": [[t.name, t.operator, t.seconds, t.kernel] for t in found]}
+
+
+def _pin(cpus: list[int]) -> None:
+    """Keep this process, and every thread that it starts from now on, to some CPUs."""
+    if hasattr(os, "sched_setaffinity") and cpus:
+        os.sched_setaffinity(0, cpus)
 
 
 def timed(session: Session, feed: Feed, calls: int, seconds: float) -> NDArray[np.float64]:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 600.0
 LAST_BREATH = 10.0  # seconds from the end of its pipe to the end of a process
-DEEDS = {"build": "build", "open": "load"} | dict.fromkeys(("run", "time", "warm", "load"), "run")
+DEEDS = {"build": "build", "open": "load"} | dict.fromkeys(
+    ("run", "time", "warm", "load", "operators"), "run"
+)
 TAIL_LINES = 5
 TAIL_BYTES = 4096
 # libraries beside the runtime must neither start threads that add to the memory nor go online

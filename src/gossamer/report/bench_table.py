@@ -23,6 +23,35 @@ def table(document: dict[str, Any]) -> str:
     return markdown_table([head for head, _ in columns], lines, sides)
 
 
+def operator_tables(document: dict[str, Any]) -> str:
+    """Two tables for each model: its types of operators, and its slowest nodes."""
+    parts = []
+    for entry in document.get("operators", ()):
+        head = f"{entry['model']} on {entry['runtime']}, {entry['batch']} x {entry['length']}"
+        if not entry["types"]:
+            parts.append(f"{head}: the runtime does not tell.\n")
+            continue
+        types = [
+            [t["operator"], str(t["nodes"]), f"{t['ms']:.3f}", f"{100 * t['share']:.1f} %"]
+            for t in entry["types"]
+        ]
+        nodes = [
+            [n["name"], n["operator"], n["kernel"], f"{n['ms']:.3f}", f"{100 * n['share']:.1f} %"]
+            for n in entry["slowest"]
+        ]
+        sides: tuple[Align, ...] = ("left", "right", "right", "right")
+        parts += [
+            f"{head}: {entry['total_ms']:.3f} ms in operators\n",
+            markdown_table(["operator", "nodes", "ms", "share"], types, sides),
+            markdown_table(
+                ["node", "operator", "kernel", "ms", "share"],
+                nodes,
+                ("left", "left", "left", "right", "right"),
+            ),
+        ]
+    return "\n".join(parts)
+
+
 def _fits(head: str, row: Row) -> bool:
     return next(has(row) for name, has, _ in _COLUMNS if name == head)
 

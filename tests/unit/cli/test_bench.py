@@ -51,6 +51,23 @@ def test_every_rate_has_a_row_and_the_table_says_what_was_left(model: Path, call
     assert [row.split("|")[6].strip() for row in rows] == ["400", "800"]
 
 
+def test_operators_are_summed_by_type(model: Path, call: Call) -> None:
+    asked = ["bench", model, "--runtime", "ort", "--seconds", 0.01, "--operators"]
+
+    (told,) = call(*asked, "--json").document["operators"]
+    text = call(*asked).out
+
+    assert (told["model"], told["runtime"], told["batch"]) == (str(model), "ort", 1)
+    assert sum(t["ms"] for t in told["types"]) == pytest.approx(told["total_ms"])
+    assert all(
+        t["share"] * told["total_ms"] == pytest.approx(t["ms"])
+        for t in (*told["types"], *told["slowest"])
+    )
+    assert len(told["slowest"]) <= 10
+    assert all(n["operator"] in {t["operator"] for t in told["types"]} for n in told["slowest"])
+    assert all(t["operator"] in text for t in told["types"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

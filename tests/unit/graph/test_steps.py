@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from gossamer.errors import TargetError
+from gossamer.errors import RecipeError, TargetError
 from gossamer.graph.steps.quantize_dynamic import QuantizeDynamic
 from gossamer.graph.steps.quantize_static import QuantizeStatic
 from gossamer.graph.steps.to_half import ToHalf
@@ -76,6 +77,26 @@ def test_dynamic_quantization_needs_no_data() -> None:
     assert types.count("MatMulIntegerToFloat") == 2
     assert types.count("DynamicQuantizeLinear") == 1  # both read one value
     assert [d.site for d in plans[0].quantized] == ["matmul1", "matmul4"]
+
+
+@pytest.mark.parametrize("granularity", ["per-tensor", "per-channel"])
+@pytest.mark.parametrize("bits", [7, 8])
+def test_dynamic_quantization_stores_weights_as_asked(granularity: Any, bits: int) -> None:
+    plans: list[Plan] = []
+    step = QuantizeDynamic(weight_bits=bits, granularity=granularity)
+    written = step.apply(block(), context(block(), plans))
+    assert agreement(block(), written) > 25
+    (name,) = {d.weight for d in plans[0].quantized if d.site == "matmul1"}
+    held = {n: v.const_value for n, v in written.graph.initializers.items()}
+    stored = held[f"{name}_quantized"].numpy()  # type: ignore[union-attr]
+    scale = held[f"{name}_scale"].numpy()  # type: ignore[union-attr]
+    assert scale.ndim == (granularity == "per-channel")
+    assert abs(stored).max() < 2 ** (bits - 1)
+
+
+def test_weights_of_a_dynamic_step_have_two_to_eight_bits() -> None:
+    with pytest.raises(RecipeError, match="9"):
+        QuantizeDynamic(weight_bits=9)
 
 
 def test_dynamic_quantization_is_refused_where_no_kernel_is() -> None:

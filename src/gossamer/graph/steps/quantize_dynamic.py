@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gossamer.errors import TargetError
 from gossamer.graph import dynamic
 from gossamer.graph.place import Wish, place
 from gossamer.graph.select import kept_float
+from gossamer.quant import QuantSpec
 from gossamer.step import GraphContext, GraphStep
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+SYMMETRIC = QuantSpec(dtype="s8", symmetric=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,9 +24,16 @@ class QuantizeDynamic(GraphStep):
 
     Attributes:
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
+        weight_bits: Of the signed numbers that weights are stored as, 2 to 8; always one in a byte.
+        granularity: One scale for a weight, or one for each of its output channels.
     """
 
     exclude: tuple[str, ...] = ()
+    weight_bits: int = 8
+    granularity: Literal["per-tensor", "per-channel"] = "per-channel"
+
+    def __post_init__(self) -> None:
+        replace(SYMMETRIC, bits=self.weight_bits)  # which refuses others
 
     def apply(self, model: ir.Model, context: GraphContext) -> ir.Model:
         """The model with the target's dynamically quantized kernels where it has them.
@@ -46,5 +56,7 @@ class QuantizeDynamic(GraphStep):
         plan = place(
             model, able, Wish(cpu=context.cpu, exclude=kept_float(model.graph, self.exclude, ()))
         )
+        stored = replace(plan.weight, bits=self.weight_bits, granularity=self.granularity)
+        plan = replace(plan, weight=stored)
         context.record(plan)
         return dynamic.write_dynamic(model, plan)

@@ -20,6 +20,8 @@ from gossamer.explain import explain, inspect
 from gossamer.profile import profile
 from gossamer.rerun import rerun
 from gossamer.result import Candidate, Result
+from gossamer.sweep import sweep
+from gossamer.swept import Swept
 from gossamer.tune import tune
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "GossamerError",
     "InputError",
     "Result",
+    "Swept",
     "bench",
     "check",
     "compare",
@@ -38,5 +41,6 @@ __all__ = [
     "inspect",
     "profile",
     "rerun",
+    "sweep",
     "tune",
 ]

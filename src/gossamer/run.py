@@ -207,7 +207,7 @@ def planned(model: FloatModel, recipe: Recipe) -> Plan:
 
     for index, step in enumerate(recipe.graph_steps):
         if isinstance(step, QuantizeStatic):
-            graph = _applied(model, recipe.graph_steps[:index], recipe.target)
+            graph = applied(model, recipe.graph_steps[:index], recipe.target)
             spec: TargetSpec = plugins.load("targets", recipe.target)
             return told(graph, step.placed(graph, spec, recipe.cpu))
     names = [name for each in recipe.graph_steps for name in plugins.dump(each)]
@@ -219,10 +219,11 @@ def fused(model: FloatModel, target: str) -> ir.Model:
     from gossamer.graph.steps.fuse import Fuse
     from gossamer.graph.steps.simplify import Simplify
 
-    return _applied(model, (Simplify(), Fuse()), target)
+    return applied(model, (Simplify(), Fuse()), target)
 
 
-def _applied(model: FloatModel, steps: Sequence[GraphStep], target: str) -> ir.Model:
+def applied(model: FloatModel, steps: Sequence[GraphStep], target: str) -> ir.Model:
+    """The graph that steps which ask for no data make of `model` on `target`."""
     import onnx_ir as ir
 
     spec: TargetSpec = plugins.load("targets", target)

@@ -18,6 +18,7 @@ from gossamer.cli.check import check
 from gossamer.cli.launch import launched
 from gossamer.cli.profile import COSTS, cache_folder, profile
 from gossamer.cli.shown import show
+from gossamer.cli.sweep import sweep
 from gossamer.cli.tune import tune
 from gossamer.errors import GossamerError
 
@@ -78,6 +79,7 @@ def commands() -> None:
 commands.add_command(bench)
 commands.add_command(check)
 commands.add_command(profile)
+commands.add_command(sweep)
 commands.add_command(tune)
 
 

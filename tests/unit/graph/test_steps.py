@@ -94,6 +94,14 @@ def test_dynamic_quantization_stores_weights_as_asked(granularity: Any, bits: in
     assert abs(stored).max() < 2 ** (bits - 1)
 
 
+def test_a_uniform_dynamic_step_asks_for_no_size() -> None:
+    model = graph("(float[2, 8] x) => (float[2, 8] y) { y = MatMul(x, w) }", w=(8, 8))
+    plans: list[Plan] = []
+    for placement in ("profitable", "uniform"):
+        QuantizeDynamic(placement=placement).apply(model.clone(), context(model, plans))
+    assert [len(plan.quantized) for plan in plans] == [0, 1]
+
+
 def test_weights_of_a_dynamic_step_have_two_to_eight_bits() -> None:
     with pytest.raises(RecipeError, match="9"):
         QuantizeDynamic(weight_bits=9)

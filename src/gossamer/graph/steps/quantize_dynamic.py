@@ -26,11 +26,14 @@ class QuantizeDynamic(GraphStep):
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
         weight_bits: Of the signed numbers that weights are stored as, 2 to 8; always one in a byte.
         granularity: One scale for a weight, or one for each of its output channels.
+        placement: Which operators get an int8 kernel: those for which the target says that it pays
+            (`profitable`), or every one that has such a kernel (`uniform`).
     """
 
     exclude: tuple[str, ...] = ()
     weight_bits: int = 8
     granularity: Literal["per-tensor", "per-channel"] = "per-channel"
+    placement: Literal["profitable", "uniform"] = "profitable"
 
     def __post_init__(self) -> None:
         replace(SYMMETRIC, bits=self.weight_bits)  # which refuses others
@@ -53,9 +56,9 @@ class QuantizeDynamic(GraphStep):
             if (ops := tuple(op for op in rule.ops if op in target.dynamic))
         )
         able = replace(target, rules=rules, follows=(), transparent=())
-        plan = place(
-            model, able, Wish(cpu=context.cpu, exclude=kept_float(model.graph, self.exclude, ()))
-        )
+        kept = kept_float(model.graph, self.exclude, ())
+        is_uniform = self.placement == "uniform"
+        plan = place(model, able, Wish(cpu=context.cpu, exclude=kept, is_uniform=is_uniform))
         stored = replace(plan.weight, bits=self.weight_bits, granularity=self.granularity)
         plan = replace(plan, weight=stored)
         context.record(plan)

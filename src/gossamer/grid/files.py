@@ -61,7 +61,7 @@ class Files:
     study: store.Study
     threads: int
     progress: Progress
-    _observed: dict[int, Statistics] = field(default_factory=dict)
+    _observed: dict[tuple[int | None, int], Statistics] = field(default_factory=dict)
 
     def make(self) -> None:
         """Every file, scored; settings that cannot be had are kept with their reasons.
@@ -113,7 +113,8 @@ class Files:
         scratch = models / f"of-{setting.digest()}"
         is_static = setting.approach == "static"
         calibration = self._calibration(setting) if is_static else NO_DATA
-        artifact = run(self.found.model, recipe, scratch, calibration, self.progress)
+        model = self.recipes.at(self.recipes.opset(setting))
+        artifact = run(model, recipe, scratch, calibration, self.progress)
         key = _content(artifact, recipe)
         if (models / key).exists():
             store.remove(scratch)
@@ -133,9 +134,9 @@ class Files:
 
     def _calibration(self, setting: Setting) -> Calibration:
         samples = setting.ranges.samples if setting.ranges else self._default_samples()
-        split = self.found.calibration(samples)
+        split, opset = self.found.calibration(samples), self.recipes.opset(setting)
         return Calibration(
-            statistics=lambda _: self._statistics(len(split), split),
+            statistics=lambda _: self._statistics(opset, split),
             feeds=lambda: iter(split.feeds()),
         )
 
@@ -150,30 +151,31 @@ class Files:
         held = len(self.found.calibration(asked))
         return [f"{asked} calibration samples: {held} were there"] if held < asked else []
 
-    def _statistics(self, samples: int, split: Split) -> Statistics:
-        """What was observed over so many samples, for every static setting of the sweep at once."""
-        if samples not in self._observed:
+    def _statistics(self, opset: int | None, split: Split) -> Statistics:
+        """What was observed over some samples, for all static settings of an opset at once."""
+        key = opset, len(split)
+        if key not in self._observed:
             from gossamer.graph.calibrate import collect
 
-            wanted = self.recipes.wanted(self._static_recipes())
+            wanted = self.recipes.wanted(opset, self._static_recipes(opset))
             if not wanted.values:
                 raise CalibrationError(
                     "a site that an int8 kernel of the target can run", "a graph without one"
                 )
-            self._observed[samples] = collect(
-                self.recipes.graph("ort-cpu", is_fused=False),
+            self._observed[key] = collect(
+                self.recipes.graph(opset, "ort-cpu", is_fused=False),
                 wanted,
                 split.feeds,
-                samples=samples,
+                samples=len(split),
                 threads=self.threads,
                 seed=self.recipes.seed,
             )
-        return self._observed[samples]
+        return self._observed[key]
 
-    def _static_recipes(self) -> list[Recipe]:
+    def _static_recipes(self, opset: int | None) -> list[Recipe]:
         found = []
         for setting in self.settings:
-            if setting.approach == "static":
+            if setting.approach == "static" and self.recipes.opset(setting) == opset:
                 try:
                     found.append(self.recipes.recipe(setting)[0])
                 except REFUSALS:  # which tells of itself when its turn comes

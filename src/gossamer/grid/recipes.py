@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -20,10 +21,12 @@ from gossamer.graph.steps.simplify import Simplify
 from gossamer.grid.asked import TARGETS
 from gossamer.recipe import Recipe
 from gossamer.run import applied, observed_by
+from gossamer.sources import raised
 from gossamer.step import Override, RangeRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     import onnx_ir as ir
 
@@ -43,12 +46,14 @@ class Recipes:
 
     Attributes:
         model: The opened source.
+        cache: Where the model lies in other opsets.
         seed: Of the recipes.
     """
 
     model: FloatModel
+    cache: Path
     seed: int = 0
-    _graphs: dict[tuple[str, bool], ir.Model] = field(default_factory=dict)
+    _graphs: dict[tuple[int | None, str, bool], ir.Model] = field(default_factory=dict)
 
     def recipe(self, setting: Setting) -> tuple[Recipe, tuple[str, ...]]:
         """The recipe, and what it does otherwise than asked for.
@@ -66,10 +71,13 @@ class Recipes:
                 "true",
                 "Train with gossamer run and a recipe with module-steps, and sweep its result.",
             )
-        remarks = self._opset(setting)
+        opset = self.opset(setting)
+        remarks: tuple[str, ...] = ()
+        if setting.opset is not None and setting.opset < self.held:
+            remarks = (f"opset {setting.opset}: measured at {self.held}, in which the model opens",)
         if setting.approach is None:
             return Recipe(target=target.name, precision="f32", seed=self.seed), remarks
-        graph = self.graph(target.name, is_fused=_is_fused(setting))
+        graph = self.graph(opset, target.name, is_fused=_is_fused(setting))
         exclude, missing = _excluded(graph.graph, target, setting)
         step: QuantizeStatic | QuantizeDynamic
         if setting.approach == "static":
@@ -82,32 +90,43 @@ class Recipes:
         recipe = Recipe(target=target.name, graph_steps=(*before, step), seed=self.seed)
         return recipe, (*remarks, *missing)
 
-    def graph(self, target: str, *, is_fused: bool) -> ir.Model:
+    @functools.cached_property
+    def held(self) -> int:
+        """The opset in which the model opens."""
+        import onnx_ir as ir
+
+        return ir.load(self.model.path).graph.opset_imports.get("") or 0
+
+    def opset(self, setting: Setting) -> int | None:
+        """The opset that the model is moved to; None where it stays as it opens."""
+        return setting.opset if setting.opset is not None and setting.opset > self.held else None
+
+    def at(self, opset: int | None) -> FloatModel:
+        """The float model in an opset.
+
+        Raises:
+            SourceError: It cannot be moved there.
+        """
+        return self.model if opset is None else raised(self.model, opset, self.cache)
+
+    def graph(self, opset: int | None, target: str, *, is_fused: bool) -> ir.Model:
         """What the last step of a recipe is given; to be read only."""
-        key = target, is_fused
+        key = opset, target, is_fused
         if key not in self._graphs:
             steps: tuple[GraphStep, ...] = (Simplify(), Fuse()) if is_fused else (Simplify(),)
-            self._graphs[key] = applied(self.model, steps, target)
+            self._graphs[key] = applied(self.at(opset), steps, target)
         return self._graphs[key]
 
-    def wanted(self, recipes: Iterable[Recipe]) -> Wanted:
-        """What one calibration pass must observe for all of these recipes."""
+    def wanted(self, opset: int | None, recipes: Iterable[Recipe]) -> Wanted:
+        """What one calibration pass must observe for all of these recipes of an opset."""
         plans = []
         for recipe in recipes:
             step = recipe.graph_steps[-1] if recipe.graph_steps else None
             if isinstance(step, QuantizeStatic):
-                graph = self.graph(recipe.target, is_fused=len(recipe.graph_steps) > 2)
+                graph = self.graph(opset, recipe.target, is_fused=len(recipe.graph_steps) > 2)
                 spec: TargetSpec = plugins.load("targets", recipe.target)
                 plans.append(step.placed(graph, spec, recipe.cpu))
-        return observed_by(self.graph("ort-cpu", is_fused=False), plans)
-
-    def _opset(self, setting: Setting) -> tuple[str, ...]:
-        import onnx_ir as ir
-
-        held = ir.load(self.model.path).graph.opset_imports.get("")
-        if setting.opset in (None, held):
-            return ()
-        return (f"opset {setting.opset}: measured at {held}, in which the model opens",)
+        return observed_by(self.graph(opset, "ort-cpu", is_fused=False), plans)
 
 
 def _is_fused(setting: Setting) -> bool:

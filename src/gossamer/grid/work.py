@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def measured(
     """
     files = Files(
         found=found,
-        recipes=Recipes(model=found.model),
+        recipes=Recipes(model=found.model, cache=out / "cache"),
         settings=asked.settings,
         out=out,
         study=study,
@@ -119,7 +120,7 @@ def _setting(setting: Setting, values: dict[str, Any], asked: Grid, files: Files
     if "reason" in made:
         target = str(made["target"])
         return SweptSetting(**shared, status="failed", reason=made["reason"], target=target)
-    is_baseline = setting.is_float and setting.framework == first.framework
+    is_baseline = setting == dataclasses.replace(first, threads=setting.threads)
     scored = files.study.get(f"score {made['file']}") or {}
     baseline = files.of(first) or {}
     task = files.found.task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from gossamer import plugins
 from gossamer.errors import SourceError
 
 if TYPE_CHECKING:
-    from gossamer.source import Source
+    from gossamer.source import FloatModel, Source
 
 
 def find(text: str) -> Source:
@@ -34,6 +35,25 @@ def find(text: str) -> Source:
         f"{text!r}, which {'is no model folder' if Path(text).is_dir() else 'does not exist'}",
         nearby(Path(text)),
     )
+
+
+def raised(model: FloatModel, opset: int, cache: Path) -> FloatModel:
+    """An opened model in a newer opset, written under `cache`; its outputs were compared.
+
+    Raises:
+        SourceError: The converter knows no way there, the outputs differ, or nothing runs it.
+    """
+    from gossamer.sources import _lift, _opened
+    from gossamer.sources._onnx_read import external_files, read_model
+
+    def write(folder: Path) -> tuple[tuple[str, str], ...]:
+        graph = read_model(model.path)
+        is_external = bool(external_files(graph))
+        _opened.save(_lift.convert(graph, opset, model.path), folder, external=is_external)
+        return (("opset", _lift.agreement(model.path, folder / _opened.FILE, opset)),)
+
+    found = _opened.opened(cache, f"{model.digest[:16]}-{opset}", write)
+    return dataclasses.replace(model, path=found.path)
 
 
 def nearby(path: Path) -> str:

@@ -22,6 +22,7 @@ from gossamer.rerun import rerun
 from gossamer.result import Candidate, Result
 from gossamer.sweep import sweep
 from gossamer.swept import Swept
+from gossamer.tables import tables
 from gossamer.tune import tune
 
 __all__ = [
@@ -42,5 +43,6 @@ __all__ = [
     "profile",
     "rerun",
     "sweep",
+    "tables",
     "tune",
 ]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from gossamer.errors import RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from gossamer.published import Published, Study
 
 SCHEMA_VERSION = 1
 Verdict = Literal["met", "best_effort", "failed"]
@@ -111,7 +116,13 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportFormat(ABC):
-    """One way to write a Result down."""
+    """One way to write down what was measured.
+
+    Attributes:
+        is_published: Whether compress writes it into its folder; others are tables of studies.
+    """
+
+    is_published: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -121,3 +132,13 @@ class ReportFormat(ABC):
     @abstractmethod
     def render(self, result: Result) -> str:
         """The whole text of the file."""
+
+    def published(self, studies: Sequence[Study]) -> Published:
+        """Tables of what was measured in several studies.
+
+        Raises:
+            RecipeError: The format is of one study alone.
+        """
+        raise RecipeError(
+            "a format of several studies", f"{type(self).__name__} and {len(studies)} studies"
+        )

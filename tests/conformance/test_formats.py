@@ -122,7 +122,11 @@ def test_every_format_has_its_own_file() -> None:
         "card": "README.md",
         "html": "report.html",
         "json": "result.json",
+        "mixed-precision": "mixed-precision.md",
+        "neural-compressor": "neural-compressor.md",
+        "openvino": "openvino.md",
     }
+    assert {name for name in FORMATS if format_of(name).is_published} == {"card", "html", "json"}
 
 
 def test_json_is_the_document() -> None:

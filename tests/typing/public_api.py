@@ -27,6 +27,8 @@ assert_type(gossamer.check("gossamer-out", max_drop="1%", min_speedup=1.5), dict
 assert_type(gossamer.compare("a.json", "b.json", max_slowdown="5%"), dict[str, Any])
 assert_type(gossamer.evaluate("a.onnx", task="fidelity", data="data.npz"), dict[str, Any])
 assert_type(gossamer.diagnose("a.onnx", "b.onnx", data="data.npz"), gossamer.Diagnosis)
+assert_type(gossamer.sweep("sweep.yaml", "swept"), gossamer.Swept)
+assert_type(gossamer.tables(["swept"], format="openvino"), str)
 assert_type(gossamer.explain("a.onnx"), Iterator[str])
 assert_type(gossamer.inspect("a.onnx"), Iterator[str])
 

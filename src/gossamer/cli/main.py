@@ -17,6 +17,7 @@ from gossamer.cli.bench import bench
 from gossamer.cli.check import check
 from gossamer.cli.launch import launched
 from gossamer.cli.profile import COSTS, cache_folder, profile
+from gossamer.cli.report import report
 from gossamer.cli.shown import show
 from gossamer.cli.sweep import sweep
 from gossamer.cli.tune import tune
@@ -80,6 +81,7 @@ commands.add_command(bench)
 commands.add_command(check)
 commands.add_command(profile)
 commands.add_command(sweep)
+commands.add_command(report)
 commands.add_command(tune)
 
 

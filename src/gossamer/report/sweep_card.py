@@ -72,8 +72,32 @@ def _front_matter(swept: Swept) -> str:
             **({"datasets": [name]} if name else {}),
             "metrics": [*swept.metrics, "latency_in_seconds", "samples_per_second"],
             "tags": ["gossamer", *_frameworks(swept)],
+            "model-index": [{"name": _name(swept), "results": [_results(swept, str(name or ""))]}],
         }
     )
+
+
+def _results(swept: Swept, dataset: str) -> dict[str, Any]:
+    """Evaluation results as model hubs read them: every metric of every different file."""
+    first: dict[str | None, SweptSetting] = {}
+    for setting in swept.settings:
+        if setting.status == "ok":
+            first.setdefault(setting.file, setting)
+    split = (swept.fixed.get("dataset") or {}).get("eval_split")
+    synthetic = {"type": "synthetic", "name": "synthetic inputs"}
+    named = {"type": dataset or "custom", "name": dataset or "the given data"}
+    return {
+        "task": {"type": swept.task["name"]},
+        "dataset": synthetic
+        if swept.task.get("synthetic")
+        else {**named, **({"split": split} if split else {})},
+        "metrics": [
+            {"type": metric, "name": f"{metric} ({_said(setting, swept)})", "value": value}
+            for setting in first.values()
+            for metric in swept.metrics
+            if (value := setting.metrics.get(metric)) is not None
+        ],
+    }
 
 
 def _frameworks(swept: Swept) -> list[str]:

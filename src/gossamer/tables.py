@@ -1,0 +1,66 @@
+"""Published tables, generated from output folders of compress and sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer import plugins, store
+from gossamer.errors import OutputError, RecipeError
+from gossamer.report import studies, sweep_card, sweep_document
+from gossamer.report.writing import WRITERS
+from gossamer.swept import Swept
+
+if TYPE_CHECKING:
+    from gossamer.published import Study
+    from gossamer.result import ReportFormat
+
+
+def tables(
+    outs: Sequence[str | Path], *, format: str = "card", out: str | Path | None = None
+) -> str:
+    """The tables of a format, from every folder; in Markdown, or as the suffix of `out` says.
+
+    Args:
+        outs: Output folders of compress or sweep, of one machine or several.
+        format: Name of the format.
+        out: File to write them to: `.md`, `.html`, `.csv` or `.json`.
+
+    Raises:
+        InputError: A folder holds no finished study, or there is no such format or suffix.
+    """
+    member: ReportFormat = plugins.load("formats", format)()
+    writer = WRITERS.get(Path(out).suffix if out is not None else ".md")
+    if not member.is_published and writer is None:
+        raise OutputError(f"a file that ends in {', '.join(WRITERS)}", str(out))
+    found = [studies.read(Path(each)) for each in outs]
+    if not found:
+        raise RecipeError("at least one output folder of compress or sweep", "none")
+    if member.is_published or writer is None:
+        text = _single(member, format, found)
+    else:
+        text = writer(member.published(found))
+    if out is not None:
+        store.check_writable(Path(out).parent)
+        store.write_text(Path(out), text)
+    return text
+
+
+def _single(member: ReportFormat, name: str, found: Sequence[Study]) -> str:
+    """What compress and sweep write into their own folders, written again."""
+    if len(found) > 1:
+        raise RecipeError(
+            f"one output folder for the format {name}",
+            f"{len(found)}",
+            "Formats of several are neural-compressor, openvino and mixed-precision.",
+        )
+    source = found[0].source
+    if not isinstance(source, Swept):
+        return member.render(source)
+    writers = {"card": sweep_card.card, "json": sweep_document.text}
+    if name not in writers:
+        raise RecipeError(
+            "a format that a sweep is written in", repr(name), f"It is {' or '.join(writers)}."
+        )
+    return writers[name](source)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from gossamer.errors import MeasureError
+from gossamer.measure.exclusive import exclusive
 from gossamer.measure.isolate import Instance
 from gossamer.measure.measure import RESAMPLES, SMALLEST_FLOOR, TWIN, ratio
 from gossamer.measure.process import DEFAULT_TIMEOUT
@@ -117,7 +118,8 @@ def measure_load(
             name: stack.enter_context(_crowd(contender, load, timeout))
             for name, contender in named.items()
         }
-        bearings = _in_turns(crowds, feed, load, seconds, batch)
+        with exclusive():
+            bearings = _in_turns(crowds, feed, load, seconds, batch)
     compare = _throughput_ratio if load.rate is None else _latency_ratio
     itself = compare(bearings[first.name], bearings.pop(TWIN), 0.0)
     floor = max(SMALLEST_FLOOR, 1.0 - itself.low, itself.high - 1.0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gossamer.errors import MeasureError
+from gossamer.measure.exclusive import exclusive
 from gossamer.measure.isolate import Isolated
 from gossamer.measure.process import DEFAULT_TIMEOUT
 from gossamer.measurement import Latency, Ratio
@@ -118,21 +119,22 @@ def interleave(
     Each is warmed up first. Then rounds follow, in which every session runs one block of calls
     (3 calls or 20 ms, whichever is more) and comes to rest; the order rotates from round to round.
     Rounds end when there are 12 and every session was timed for `seconds`. Block i of all sessions
-    is of round i.
+    is of round i. Other processes of this user that time something wait.
 
     Raises:
         MeasureError: A session refuses its feed, crashes or takes too long.
     """
-    calls = {name: _calls(session, feeds[name]) for name, session in sessions.items()}
     blocks: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sessions}
     order = list(sessions)
     spent = dict.fromkeys(sessions, 0.0)
-    while len(blocks[order[0]]) < MIN_BLOCKS or min(spent.values()) < seconds:
-        for name in order:
-            block = sessions[name].time(feeds[name], calls=calls[name])
-            blocks[name].append(block)
-            spent[name] += float(block.sum())
-        order = [*order[1:], order[0]]
+    with exclusive():
+        calls = {name: _calls(session, feeds[name]) for name, session in sessions.items()}
+        while len(blocks[order[0]]) < MIN_BLOCKS or min(spent.values()) < seconds:
+            for name in order:
+                block = sessions[name].time(feeds[name], calls=calls[name])
+                blocks[name].append(block)
+                spent[name] += float(block.sum())
+            order = [*order[1:], order[0]]
     return {
         name: Latency(
             blocks=tuple(blocks[name]), batch=batch, peak_rss_bytes=sessions[name].peak_rss()

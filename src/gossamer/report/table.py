@@ -142,7 +142,7 @@ def summary(result: Result) -> list[str]:
         lines.append(printable(result.reason, ""))
     if result.placement is not None:
         lines.append(f"{words.placement(result.placement)}.")
-    if result.front:
+    if len(result.objectives) > 1 and result.front:
         labels = {c.id: f"{c.label} on {c.target}" for c in result.candidates}
         named = "; ".join(printable(labels[each], "") for each in result.front)
         lines.append(f"Not beaten in {' and '.join(result.objectives)} together: {named}.")

@@ -220,7 +220,7 @@ class Shared:
             raise StorageError(
                 "a database that can be read and written",
                 f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
-                "Name it by --storage, like postgresql://user@host/name; its driver is needed too.",
+                "Is it there, and its driver installed? Then go on with --resume.",
             ) from error
 
 

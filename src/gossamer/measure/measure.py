@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MIN_BLOCKS = 12
 MIN_CALLS = 3
 BLOCK_SECONDS = 0.02
+# after each block a session comes to rest, for 50 ms and more where threads spin: long measurements
+# have longer blocks, as more than 50 rounds tell the interval of a ratio no better
+MOST_BLOCKS = 50
 WARM_UP_SECONDS = 0.1
 RESAMPLES = 1000
 SMALLEST_FLOOR = 0.01
@@ -117,18 +120,20 @@ def interleave(
     """Latencies of sessions that take turns, so that what disturbs one disturbs all.
 
     Each is warmed up first. Then rounds follow, in which every session runs one block of calls
-    (3 calls or 20 ms, whichever is more) and comes to rest; the order rotates from round to round.
+    (3 calls, 20 ms or a 50th of `seconds`, whichever is most) and comes to rest; the order rotates
+    from round to round.
     Rounds end when there are 12 and every session was timed for `seconds`. Block i of all sessions
     is of round i. Other processes of this user that time something wait.
 
     Raises:
         MeasureError: A session refuses its feed, crashes or takes too long.
     """
+    block_seconds = max(BLOCK_SECONDS, seconds / MOST_BLOCKS)
     blocks: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sessions}
     order = list(sessions)
     spent = dict.fromkeys(sessions, 0.0)
     with exclusive():
-        calls = {name: _calls(session, feeds[name]) for name, session in sessions.items()}
+        calls = {n: _calls(session, feeds[n], block_seconds) for n, session in sessions.items()}
         while len(blocks[order[0]]) < MIN_BLOCKS or min(spent.values()) < seconds:
             for name in order:
                 block = sessions[name].time(feeds[name], calls=calls[name])
@@ -181,10 +186,10 @@ def noise_floor(latency: Latency, again: Latency, *, seed: int = 0) -> float:
     return max(SMALLEST_FLOOR, 1.0 - itself.low, itself.high - 1.0)
 
 
-def _calls(session: Isolated, feed: Feed) -> int:
+def _calls(session: Isolated, feed: Feed, seconds: float) -> int:
     """Calls that make one block, found while warming up."""
     warm = session.time(feed, calls=MIN_CALLS, seconds=WARM_UP_SECONDS)
-    return max(MIN_CALLS, math.ceil(BLOCK_SECONDS / max(float(np.median(warm)), 1e-9)))
+    return max(MIN_CALLS, math.ceil(seconds / max(float(np.median(warm)), 1e-9)))
 
 
 def _medians(latency: Latency, draws: NDArray[np.int64]) -> NDArray[np.float64]:

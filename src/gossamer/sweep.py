@@ -20,14 +20,14 @@ from gossamer.grid.opened import Opened, check, opened
 from gossamer.grid.runs import Grid, grid, read
 from gossamer.grid.times import TOGETHER
 from gossamer.progress import Silent
-from gossamer.report import sweep_card, sweep_document
-from gossamer.report.publish import digest
+from gossamer.report import publish, sweep_card, sweep_document
 
 if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.swept import Swept
 
-SESSION_SECONDS = 3.0  # beside what is timed: processes start, warm up and come to rest
+SESSION_SECONDS = 2.0  # beside what is timed: a process starts and warms up
+REST = 1.8  # times as long as what is timed: sessions come to rest after each turn
 FILE_SECONDS = 15.0  # a rough guess of what making and scoring one takes
 
 
@@ -95,10 +95,13 @@ def _begun(
         identity = {
             "runs": _plain(runs),
             "model": found.model.digest,
-            "data": [digest(place) for place in found.files],
+            "data": [publish.digest(place) for place in found.files],
         }
         if is_new:
-            study = folder.begun(out)
+            with store.told_apart(out):
+                out.mkdir(parents=True, exist_ok=True)
+            publish.clear(out)
+            study = store.Study(out / folder.STUDY)
             found = _moved_in(found, Path(scratch), out / "cache")
         else:
             study = store.Study(out / folder.STUDY)
@@ -110,7 +113,7 @@ def _begun(
 
 
 def forecast(path: str | Path) -> tuple[Grid, float]:
-    """What a sweep would do, and its seconds at most: settings that make one file take less.
+    """What a sweep would do, and its seconds if every setting makes a file of its own.
 
     Raises:
         RecipeError: The file is none of runs.
@@ -118,7 +121,7 @@ def forecast(path: str | Path) -> tuple[Grid, float]:
     asked = grid(read(Path(path)))
     count, places = len(asked.settings), len(asked.batches) * len(asked.lengths)
     timed = count + 2 * -(-count // TOGETHER)
-    return asked, count * FILE_SECONDS + places * timed * (asked.seconds + SESSION_SECONDS)
+    return asked, count * FILE_SECONDS + places * timed * (REST * asked.seconds + SESSION_SECONDS)
 
 
 def _moved_in(found: Opened, scratch: Path, cache: Path) -> Opened:

@@ -66,7 +66,8 @@ def _dry_run(path: Path, *, as_json: bool) -> int:
         click.echo(f"{row['id']}  {shown({k: values.get(k) for k in asked.varied})}")
     places = len(asked.batches) * len(asked.lengths)
     click.echo(
-        f"{len(rows)} settings at {places} points each: at most {words.duration(seconds)} on a "
-        "model of 20 million parameters; settings that make the same file are measured once"
+        f"{len(rows)} settings at {places} points each: about {words.duration(seconds)} for a "
+        "model of 20 million parameters; less where settings make the same file, as that is "
+        "measured once"
     )
     return 0

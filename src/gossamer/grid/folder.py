@@ -11,8 +11,6 @@ from gossamer.errors import OutputError
 
 STUDY = "study.db"
 DOCUMENT = "sweep.json"
-# in the order in which they are removed: what says that a sweep is finished goes first
-OURS = (DOCUMENT, STUDY, "study.db-journal", "README.md", "sweep.yaml", "cache")
 State = Literal["new", "begun", "finished"]
 
 
@@ -40,15 +38,6 @@ def claimed(out: Path, *, resume: bool, overwrite: bool) -> State:
             "Name the folder of the sweep that is to be resumed.",
         )
     return "finished" if (out / DOCUMENT).exists() else "begun"
-
-
-def begun(out: Path) -> store.Study:
-    """The study of a folder without anything of an earlier sweep."""
-    with store.told_apart(out):
-        out.mkdir(parents=True, exist_ok=True)
-        for name in OURS:
-            store.remove(out / name)
-    return store.Study(out / STUDY)
 
 
 def check_same(study: store.Study, identity: Mapping[str, Any]) -> None:

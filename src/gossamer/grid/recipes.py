@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gossamer.target import TargetSpec
 
 EVERYTHING = "re:."
+PYTORCH = "pytorch: its kernels run the exported graph, not the module as Python calls it"
 FUSING = 2  # ONNX Runtime's level from which on operators are joined
 
 
@@ -75,6 +76,8 @@ class Recipes:
         remarks: tuple[str, ...] = ()
         if setting.opset is not None and setting.opset < self.held:
             remarks = (f"opset {setting.opset}: measured at {self.held}, in which the model opens",)
+        if target.runtime == "torch-cpu":
+            remarks = (*remarks, PYTORCH)
         if setting.approach is None:
             return Recipe(target=target.name, precision="f32", seed=self.seed), remarks
         graph = self.graph(opset, target.name, is_fused=_is_fused(setting))

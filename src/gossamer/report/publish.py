@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 # it came, then the rest
 OURS = (
     "result.json",
+    "sweep.json",
     "study.db",
     "study.db-journal",
     "tuning.db",
     "tuning.db-journal",
     "model",
     "recipe.yaml",
+    "sweep.yaml",
     "README.md",
     "report.html",
     "candidates",
@@ -64,7 +66,7 @@ def publish(result: Result, model: FloatModel, record: dict[str, Any]) -> Result
 
 
 def is_ours(name: str) -> bool:
-    """Whether compress writes a file or folder of that name, or its scratch, into its folder."""
+    """Whether compress or sweep write a file or folder of that name, or its scratch."""
     return name in OURS or name.startswith(tuple(f".{known}." for known in OURS))
 
 
@@ -80,7 +82,7 @@ def begin(out: Path) -> None:
 
 
 def clear(out: Path) -> None:
-    """Remove everything that compress wrote into `out`, and nothing else.
+    """Remove everything that compress or sweep wrote into `out`, and nothing else.
 
     Raises:
         StorageError: The folder cannot be changed.

@@ -103,12 +103,10 @@ def test_lists_in_mappings_vary_too(call: Call, folder: Path, tmp_path: Path) ->
     assert len(told.document["settings"]) == 3 * (1 + 1 + 2 + 1)
 
 
-def test_a_dry_run_says_how_long_it_will_take_at_most(
-    call: Call, folder: Path, tmp_path: Path
-) -> None:
+def test_a_dry_run_says_how_long_it_will_take(call: Call, folder: Path, tmp_path: Path) -> None:
     told = call("sweep", written(tmp_path / "s.yaml", run_of(folder, **GRID)), "--dry-run")
 
-    assert "9 settings at 1 points each: at most" in told.out
+    assert "9 settings at 1 points each: about" in told.out
     assert "per_channel: False" in told.out
 
 
@@ -258,8 +256,14 @@ def test_a_graph_is_moved_to_a_newer_opset(folder: Path, tmp_path: Path) -> None
     args = [{"opset": 18}, {"opset": 21}, {"opset": 99}]
     run = run_of(folder, framework_args=args, quantization_approach="static", **MATMUL)
 
-    found = gossamer.sweep(written(tmp_path / "s.yaml", run), tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    for name in ("result.json", "recipe.yaml", "mine.txt"):
+        (tmp_path / "out" / name).touch()
 
+    found = gossamer.sweep(written(tmp_path / "s.yaml", run), tmp_path / "out", overwrite=True)
+
+    kept = {p.name for p in found.out.iterdir()}
+    assert kept == {"mine.txt", "README.md", "study.db", "sweep.json", "sweep.yaml"}
     assert [s.values["framework_args.opset"] for s in found.settings] == [18, 18, 21, 99]
     assert [s.status for s in found.settings] == ["ok", "ok", "ok", "failed"]
     assert [s.is_baseline for s in found.settings] == [True, False, False, False]
@@ -355,3 +359,21 @@ def test_a_run_of_optimum_is_read_as_it_is(call: Call, folder: Path, tmp_path: P
     told = " ".join(done.document["remarks"])
     assert "warmed up" in told
     assert "finds these by itself" in told
+
+
+@pytest.mark.openvino
+def test_what_a_framework_lacks_is_told_and_the_rest_is_measured(
+    folder: Path, tmp_path: Path
+) -> None:
+    run = run_of(
+        folder, framework="openvino", quantization_approach=["static", "dynamic"], **MATMUL
+    )
+
+    found = gossamer.sweep(written(tmp_path / "s.yaml", run), tmp_path / "out")
+
+    assert [s.status for s in found.settings] == ["ok", "ok", "failed"]
+    assert [s.runtime for s in found.settings] == ["openvino", "openvino", ""]
+    assert "dynamically quantized kernels" in found.settings[2].reason
+    card = (found.out / "README.md").read_text()
+    assert "# Not measured" in card
+    assert "| dynamic | – | – | – |" in card

@@ -26,6 +26,7 @@ from gossamer.runtime import Feed
 from gossamer.source import FloatModel
 from gossamer.task import DataRequest, example
 
+RATES = (0.1, 10_000.0)  # requests per second
 SLOWEST = 10  # nodes that a document names
 
 
@@ -328,14 +329,18 @@ def _rates(text: str) -> list[float]:
     """The rates in `50,100`.
 
     Raises:
-        RecipeError: Something else, or a rate that is not above 0.
+        RecipeError: Something else, or a rate at which windows last for minutes or hold millions.
     """
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if not found or not all(0 < rate < float("inf") for rate in found):
-        raise RecipeError("requests per second like 50,100 for --rate", repr(text))
+    slowest, fastest = RATES
+    if not found or not all(slowest <= rate <= fastest for rate in found):
+        raise RecipeError(
+            f"requests per second like 50,100 for --rate, from {slowest:g} to {fastest:g}",
+            repr(text),
+        )
     return found
 
 

@@ -77,6 +77,8 @@ def test_operators_are_summed_by_type(model: Path, call: Call) -> None:
         (("--rate", "fast"), "--rate"),
         (("--rate", "0"), "--rate"),
         (("--rate", "1,nan"), "--rate"),
+        (("--rate", "1e9"), "--rate"),
+        (("--rate", "1e-9"), "--rate"),
         (("--rate", "5", "--arrivals", "never"), "--arrivals"),
         (("--cold-starts", "-1"), "--cold-starts"),
     ],

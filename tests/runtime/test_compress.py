@@ -164,6 +164,7 @@ def test_a_run_that_was_killed_after_a_candidate_goes_on_behind_it(
     check_resumes("candidate 3", options, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_finalist_that_does_not_run_again_fails_and_the_run_goes_on(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -347,7 +348,10 @@ def test_where_nothing_is_faster_the_float_model_wins(
     check_whole(tmp_path / "out")
 
 
-@pytest.mark.parametrize(("scale", "verdict"), [(1.0, "met"), (60.0, "best_effort")])
+@pytest.mark.parametrize(
+    ("scale", "verdict"),
+    [pytest.param(1.0, "met", marks=pytest.mark.slow), (60.0, "best_effort")],
+)
 def test_the_report_split_has_the_last_word(
     options: dict[str, Any],
     tmp_path: Path,

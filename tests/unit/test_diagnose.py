@@ -87,6 +87,7 @@ def test_a_file_within_the_budget_has_nothing_to_cure(trained: Path, tmp_path: P
     assert last.without_db is None or last.without_db > 0
 
 
+@pytest.mark.slow
 def test_a_recipe_is_cured_by_another_rule_or_by_sites_in_float(
     trained: Path, tmp_path: Path
 ) -> None:

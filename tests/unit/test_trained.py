@@ -95,6 +95,7 @@ def test_the_files_the_module_and_the_stages_agree(finished: Path) -> None:
     np.testing.assert_allclose(next(iter(found.values())), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_of_torchrun_make_one_folder(finished: Path, tmp_path: Path) -> None:
     recipe, out = write(tmp_path), tmp_path / "out"
     programs = Path(sys.executable).parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import gossamer
 from gossamer.errors import GossamerError, OutputError, RecipeError
 from gossamer.progress import Silent
 from gossamer.result import Candidate
+from gossamer.search.shared import Shared
+from gossamer.search.space import Space
 from zoo import whole
 
 optuna = pytest.importorskip("optuna")
@@ -140,6 +143,7 @@ def test_drawn_trials_are_as_many_as_asked(
     assert found.verdict == "met"
 
 
+@pytest.mark.slow
 def test_a_space_that_is_used_up_ends_the_search(given: dict[str, Any], tmp_path: Path) -> None:
     one = {"ranges": {"choice": ["min-max", "mse"]}}
     steps = ["simplify", "fuse", {"quantize-static": one}]
@@ -205,15 +209,32 @@ def test_a_killed_search_goes_on_and_repeats_nothing(given: dict[str, Any], tmp_
         gossamer.tune(search, out=out, progress=Killed())
     (first,) = made(out)
     before = first.stat().st_mtime_ns
-    study = optuna.load_study(study_name="gossamer", storage=f"sqlite:///{out / 'tuning.db'}")
-    (left,) = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-    study._storage.set_trial_user_attr(left._trial_id, "alive at", 0.0)  # this process lives on
-
     found = gossamer.tune(search, out=out, resume=True)
 
     assert len(tried(found)) == 4
     assert len({t.user_attrs["candidate"] for t in trials(out)}) == len(trials(out)) == 4
     assert not first.exists() or first.stat().st_mtime_ns == before
+
+
+def test_trials_of_dead_processes_are_tried_again_and_those_of_living_ones_not(
+    tmp_path: Path,
+) -> None:
+    shared = Shared(f"sqlite:///{tmp_path / 'trials.db'}", "gossamer", ["latency"], seed=0)
+    space = Space.parse({"bits": {"range": {"low": 2, "high": 8}}})
+    sampler = optuna.samplers.RandomSampler
+    dead, living = shared.ask(sampler), shared.ask(sampler)
+    data, _ = shared.filled(dead, space)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    dead.set_user_attr("owner", [socket.gethostname(), child.pid])
+
+    shared.reclaim()
+    again = shared.ask(sampler)
+
+    assert shared.filled(again, space)[0] == data
+    assert again.number not in (dead.number, living.number)
+    assert shared.is_busy()
+    assert shared.ask(None) is None
 
 
 def test_a_finished_search_is_given_back(

@@ -55,8 +55,12 @@ def explore(work: Work, sampler: Callable[[int], Any] | None) -> None:
         if not work.trials.is_known(rung) and (why := work.limits.reached(rung)):
             shared.give_back(trial, why)
             return
-        with shared.beating(trial):
-            found = work.trials.evaluate(rung, work.calibration)
+        try:
+            with shared.beating(trial):
+                found = work.trials.evaluate(rung, work.calibration)
+        except BaseException:
+            shared.give_back(trial, "the search ended before it was measured")
+            raise
         is_ok = found.status == "ok"
         costs = [o.cost(found) for o in work.prepared.wanted.objectives] if is_ok else []
         if shared.tell(trial, found, costs, work.trials.missed(found)):

@@ -84,14 +84,14 @@ class Shared:
             for trial in self._trials(self._states.RUNNING):
                 if not _is_alive(trial):
                     self._study.tell(trial.number, state=self._states.FAIL, skip_if_finished=True)
-                    if trial.params:
-                        self._study.enqueue_trial(trial.params, user_attrs={QUEUED: True})
+                    if point := trial.user_attrs.get(QUEUED) or trial.params:
+                        self._study.enqueue_trial(point, user_attrs={QUEUED: point})
 
     def queue(self, points: Sequence[dict[str, Any]]) -> None:
         """Have these points tried, each once."""
         with self._told():
             for point in points:
-                self._study.enqueue_trial(point, user_attrs={QUEUED: True}, skip_if_exists=True)
+                self._study.enqueue_trial(point, user_attrs={QUEUED: point}, skip_if_exists=True)
 
     def is_enough(self, most: int | None) -> bool:
         """Whether so many recipes were tried or are being tried."""
@@ -109,17 +109,18 @@ class Shared:
             sampler: Draws for a seed; None takes what waits in the queue and nothing else.
         """
         with self._told():
-            if sampler is not None:
+            while sampler is not None or self._trials(self._states.WAITING):
                 drawn = len(self._study.get_trials(deepcopy=False))
-                self._study.sampler = sampler(self._seed * 1_000_003 + drawn)
-            elif not self._trials(self._states.WAITING):
-                return None
-            trial = self._study.ask()
-            trial.set_user_attr(OWNER, [socket.gethostname(), os.getpid()])
-            if sampler is None and not trial.user_attrs.get(QUEUED):  # another process was faster
+                if sampler is not None:
+                    self._study.sampler = sampler(self._seed * 1_000_003 + drawn)
+                trial = self._study.ask()
+                trial.set_user_attr(OWNER, [socket.gethostname(), os.getpid()])
+                is_mine = sampler is not None and trial.number == drawn
+                if is_mine or trial.user_attrs.get(QUEUED):
+                    return trial
+                # another process asked at the same time: its draws had the same seed
                 self._study.tell(trial, state=self._states.FAIL)
-                return None
-        return trial
+        return None
 
     def filled(self, trial: Any, space: Space) -> tuple[Any, str]:
         """Plain data in which the trial decided every open place, and what to call it."""
@@ -189,7 +190,7 @@ class Shared:
         with self._told():
             trial.set_user_attr("reason", reason)
             self._study.tell(trial, state=self._states.FAIL)
-            self._study.enqueue_trial(trial.params, user_attrs={QUEUED: True})
+            self._study.enqueue_trial(trial.params, user_attrs={QUEUED: trial.params})
 
     def _counted(self) -> list[Any]:
         with self._told():

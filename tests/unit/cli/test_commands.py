@@ -361,6 +361,7 @@ def test_what_is_excluded_is_part_of_every_int8_candidate(step: str, model: Path
     assert len(ids[0] & ids[1]) == len(ids[0]) - len(ids[0] - ids[1]) < len(ids[0])
 
 
+@pytest.mark.slow
 def test_a_run_that_excludes_is_made_again_to_the_bit(
     model: Path, data: Path, tmp_path: Path, call
 ) -> None:

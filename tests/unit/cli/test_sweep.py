@@ -230,6 +230,7 @@ class KilledAt(Silent):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_repeats_nothing(folder: Path, tmp_path: Path) -> None:
     run = run_of(folder, quantization_approach=["dynamic", "static"], **MATMUL)
     path, out = written(tmp_path / "s.yaml", run), tmp_path / "out"

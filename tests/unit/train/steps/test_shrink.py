@@ -244,6 +244,7 @@ def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
         plugins.parse("module-steps", {"shrink": options})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_minilm_loses_half_of_its_neurons_and_stays_a_plain_folder(
     real: Path, tmp_path: Path

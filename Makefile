@@ -7,7 +7,7 @@ PIP_ARGS ?=
 REAL ?=
 
 BIN := .venv/bin
-EXTRAS := openvino,torch,hf,train,search,demo,dev
+EXTRAS := openvino,torch,hf,train,search,ray,demo,dev
 PIP := $(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt
 PYTEST := $(BIN)/pytest -n 2 $(if $(REAL),--real=$(REAL))
 

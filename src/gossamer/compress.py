@@ -116,14 +116,15 @@ def _study(request: Request, out: Path) -> store.Study | Shared:
     """Where the trials of a request are kept."""
     if not request.plan:
         return store.Study(out / STUDY)
-    from gossamer.search.shared import Shared
+    from gossamer.search.shared import Place, Shared
     from gossamer.search.wanted import Wanted
 
     own = (out / TUNED).absolute()
     asked = json.dumps(request.identity(), sort_keys=True).encode()
     name = f"gossamer {hashlib.sha256(asked).hexdigest()[:12]}" if request.storage else "gossamer"
     told = Wanted.parse(request.plan).told
-    study = Shared(request.storage or f"sqlite:///{own}", name, told, request.seed)
+    url = request.storage or f"sqlite:///{own}"
+    study = Shared(Place(url=url, name=name, objectives=told, seed=request.seed))
     study.reclaim()
     return study
 

@@ -36,6 +36,7 @@ FAMILIES = {
     "steps": ("gossamer.graph.steps", "gossamer.step:GraphStep"),
     "roundings": ("gossamer.graph.roundings", "gossamer.step:Rounding"),
     "ranges": ("gossamer.graph.observers", "gossamer.step:RangeRule"),
+    "executors": ("gossamer.search.executors", "gossamer.search.executor:Executor"),
     "strategies": ("gossamer.search.strategies", "gossamer.search.strategy:Strategy"),
     "formats": ("gossamer.report.formats", "gossamer.result:ReportFormat"),
 }

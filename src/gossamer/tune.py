@@ -47,6 +47,7 @@ def tune(  # noqa: PLR0913 - the options of the command line, by the same names
     trials: int | None = None,
     budget: str | None = None,
     storage: str = "",
+    executor: Any = "local",
     out: str | Path = "gossamer-out",
     resume: bool = False,
     overwrite: bool = False,
@@ -66,6 +67,7 @@ def tune(  # noqa: PLR0913 - the options of the command line, by the same names
         budget: `90s`, `10m` or `2h`, of this process; None is what the file says, else `10m`.
         storage: URL of a database that several machines reach (`postgresql://…`); empty keeps the
             trials in `out/tuning.db`.
+        executor: `local`, or `ray` for all nodes of a Ray cluster; `{"ray": {"address": …}}`.
         out: The output folder.
         resume: Whether to go on in a folder with trials.
         overwrite: Whether to replace what is in the folder.
@@ -78,6 +80,7 @@ def tune(  # noqa: PLR0913 - the options of the command line, by the same names
     """
     request = _read(Path(search))
     changed: dict[str, Any] = {"trials": trials, "budget": budget, "storage": storage or None}
+    changed["executor"] = executor
     request = dataclasses.replace(request, **{k: v for k, v in changed.items() if v is not None})
     return work(request, Path(out), progress, command, resume=resume, overwrite=overwrite)
 

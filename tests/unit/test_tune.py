@@ -21,7 +21,7 @@ import gossamer
 from gossamer.errors import GossamerError, OutputError, RecipeError
 from gossamer.progress import Silent
 from gossamer.result import Candidate
-from gossamer.search.shared import Shared
+from gossamer.search.shared import Place, Shared
 from gossamer.search.space import Space
 from zoo import whole
 
@@ -219,14 +219,15 @@ def test_a_killed_search_goes_on_and_repeats_nothing(given: dict[str, Any], tmp_
 def test_trials_of_dead_processes_are_tried_again_and_those_of_living_ones_not(
     tmp_path: Path,
 ) -> None:
-    shared = Shared(f"sqlite:///{tmp_path / 'trials.db'}", "gossamer", ["latency"], seed=0)
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    shared = Shared(Place(url=url, name="gossamer", objectives=("latency",), seed=0))
     space = Space.parse({"bits": {"range": {"low": 2, "high": 8}}})
     sampler = optuna.samplers.RandomSampler
     dead, living = shared.ask(sampler), shared.ask(sampler)
     data, _ = shared.filled(dead, space)
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    dead.set_user_attr("owner", [socket.gethostname(), child.pid])
+    dead.set_user_attr("owner", [socket.gethostname(), child.pid, ""])
 
     shared.reclaim()
     again = shared.ask(sampler)

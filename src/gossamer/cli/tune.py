@@ -17,6 +17,7 @@ from gossamer.cli.shown import show
 @click.option("--trials", type=click.IntRange(1), help="Most recipes to try; else the file's.")
 @click.option("--budget", help="Time: 90s, 10m or 2h; else the file's, else 10m.")
 @click.option("--storage", default="", metavar="URL", help="Database for several machines.")
+@click.option("--executor", default="local", show_default=True, help="local, or ray: a cluster.")
 @click.option("--out", type=click.Path(path_type=Path), default="gossamer-out", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on, or join a search that is going on.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in --out.")

@@ -28,6 +28,7 @@ from gossamer.task import DataRequest, TaskData
 if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.runtime import Runtime
+    from gossamer.search.executor import Executor
     from gossamer.source import FloatModel
     from gossamer.target import TargetSpec
     from gossamer.task import Task
@@ -56,6 +57,7 @@ class Request:
         costs: Folder where the times of kernels are kept (`gossamer profile`); None times none.
         plan: What `gossamer tune` looks for, as written; empty for compress.
         storage: URL of the database that it works with; empty for one in the output folder.
+        executor: Where it evaluates candidates, as recipes write plug-ins.
     """
 
     model: str
@@ -76,10 +78,18 @@ class Request:
     costs: Path | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     storage: str = ""
+    executor: Any = "local"
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed: what is not named here."""
-        free = ("budget", "trials", "costs", "storage", *(("plan",) if not self.plan else ()))
+        free = [
+            "budget",
+            "trials",
+            "costs",
+            "storage",
+            "executor",
+            *([] if self.plan else ["plan"]),
+        ]
         found = {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
         for key in ("task", "cpu"):
             found[key] = found[key] and found[key].replace("_", "-")
@@ -128,6 +138,13 @@ def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Pre
     seconds = parse_seconds(request.budget)
     wanted = Wanted.parse(request.plan)
     wanted.strategy.check(wanted.space)
+    executor: Executor = plugins.parse("executors", request.executor)
+    if executor.shares and wanted.strategy.is_alone:
+        raise RecipeError(
+            "a strategy whose trials can be shared",
+            "one that looks alone",
+            "Take --executor local.",
+        )
     stated = MaxDrop.parse(request.max_drop) if request.max_drop is not None else None
     request = dataclasses.replace(request, cpu=named_level(request.cpu))
     targets = installed_targets(request.targets, request.cpu)

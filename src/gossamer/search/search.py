@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gossamer import store
+from gossamer import plugins, store
 from gossamer.errors import CalibrationError
 from gossamer.graph.calibrate import load, save
 from gossamer.measure.environment import environment
@@ -14,12 +15,14 @@ from gossamer.result import Candidate, Result
 from gossamer.run import calibrate
 from gossamer.search.finalists import (
     LONG_SECONDS,
+    MOST,
     SECONDS,
     confirm,
     expected_seconds,
     finalists,
     is_clear,
 )
+from gossamer.search.ladder import Rung
 from gossamer.search.limits import Limits
 from gossamer.search.placements import gain_of_placement
 from gossamer.search.prepare import Prepared, planned
@@ -32,6 +35,7 @@ from gossamer.step import Calibration
 from gossamer.task import example
 
 if TYPE_CHECKING:
+    from gossamer.search.executor import Executor
     from gossamer.statistics import Statistics
 
 LOOK_SECONDS = 1.0  # between looks at what other processes do
@@ -53,11 +57,22 @@ def search(
         finish: Has the outcome made, writes it down and gives it back; where another process of
             the study did that, it gives back what that wrote. One process at a time calls it.
     """
+    with begun(prepared, study, started) as work:
+        executor: Executor = plugins.parse("executors", prepared.request.executor)
+        executor.explore(work)
+        with store.alone(prepared.out / "cache" / "finish.lock"):
+            while work.shared is not None and work.shared.is_busy():
+                time.sleep(LOOK_SECONDS)
+            return finish(lambda: _outcome(work, started))
+
+
+@contextlib.contextmanager
+def begun(prepared: Prepared, study: store.Study | Shared, started: float) -> Iterator[Work]:
+    """What a strategy works with, float baselines measured; they stay open until the end."""
     rungs = planned(prepared)
     observed = _Observed(prepared, CALIBRATED)
     everywhere = _Observed(prepared, EVERYWHERE, is_uniform=True)
     feeds = prepared.data.calibration.feeds
-    calibration = Calibration(statistics=observed, feeds=feeds, everywhere=everywhere)
     with Trials(_trial(prepared, study)) as trials:
         limits = Limits(
             prepared=prepared,
@@ -66,28 +81,24 @@ def search(
             is_calibrated=lambda: observed.statistics is not None,
         )
         trials.measure_baselines([r for r in rungs if r.is_baseline])
-        shared = study if isinstance(study, Shared) else None
-        work = Work(
+        yield Work(
             prepared=prepared,
             trials=trials,
-            calibration=calibration,
+            calibration=Calibration(statistics=observed, feeds=feeds, everywhere=everywhere),
             limits=limits,
             rungs=rungs,
-            shared=shared,
+            observed=lambda: observed.statistics,
+            shared=study if isinstance(study, Shared) else None,
         )
-        prepared.wanted.strategy.explore(work)
-        with store.alone(prepared.out / "cache" / "finish.lock"):
-            while shared is not None and shared.is_busy():
-                time.sleep(LOOK_SECONDS)
-            return finish(lambda: _outcome(work, observed.statistics, started))
 
 
-def _outcome(work: Work, statistics: Statistics | None, started: float) -> Result:
+def _outcome(work: Work, started: float) -> Result:
     """The winner among all that was tried, and what the report split says of it."""
     prepared, trials, limits = work.prepared, work.trials, work.limits
     first, request = prepared.wanted.objectives[0], prepared.request
     if work.shared is not None:
         trials.adopt(work.shared.documents())
+        _made_here(work)
     if first.name in ("latency", "throughput"):
         winner = best(trials, _final(trials, limits))
     else:
@@ -106,7 +117,7 @@ def _outcome(work: Work, statistics: Statistics | None, started: float) -> Resul
         task=_task_record(prepared),
         max_drop=request.max_drop or prepared.task.default_drop,
         environment=environment(prepared.threads).dump(),
-        calibration=_calibration_record(statistics),
+        calibration=_calibration_record(work.observed()),
         baseline=trials.baseline,
         winner=winner,
         candidates=tuple(trials.candidates.values()),
@@ -115,6 +126,17 @@ def _outcome(work: Work, statistics: Statistics | None, started: float) -> Resul
         objectives=tuple(prepared.wanted.told) if request.plan else (),
         front=tuple(c.id for c in among),
     )
+
+
+def _made_here(work: Work) -> None:
+    """Make and measure here the best candidates that other machines measured and have."""
+    trials, first = work.trials, work.prepared.wanted.objectives[0]
+    met = [c for c in trials.candidates.values() if c.within_budget and not c.is_float]
+    for found in sorted(met, key=first.cost)[:MOST]:
+        if found.path is None:
+            request = work.prepared.request
+            rung = Rung.of(found.recipe, request.cpu, request.seed, found.label)
+            trials.evaluate(rung, work.calibration, is_again=True)
 
 
 def _trial(prepared: Prepared, study: store.Study | Shared) -> Trial:

@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gossamer.errors import StorageError
@@ -27,6 +28,23 @@ SILENT_SECONDS = 120.0  # after which the process of a trial counts as dead
 WAIT = 60.0  # seconds for a database that another process is writing
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where the trials of a search are.
+
+    Attributes:
+        url: Of the database, as SQLAlchemy writes it: `sqlite:///…` or `postgresql://…`.
+        name: Of the study; the same search has the same name everywhere.
+        objectives: Of what is to be small or large, as written.
+        seed: Of what samplers draw.
+    """
+
+    url: str
+    name: str
+    objectives: tuple[str, ...]
+    seed: int
+
+
 class Shared:
     """Trials with their recipes and results, each in the database the moment it is known.
 
@@ -34,27 +52,26 @@ class Shared:
     trial of a process that died is tried again by the next one that looks (`reclaim`).
 
     Args:
-        url: Of the database, as SQLAlchemy writes it: `sqlite:///…` or `postgresql://…`.
-        name: Of the study; the same search has the same name everywhere.
-        objectives: Of what is to be small or large, as written.
-        seed: Of what samplers draw.
+        place: Of the trials.
+        owner: Name of who looks, for those who can tell that it is gone (`release`).
 
     Raises:
         MissingDependency: Optuna is not installed.
         StorageError: The database cannot be opened.
     """
 
-    def __init__(self, url: str, name: str, objectives: Sequence[str], seed: int) -> None:
+    def __init__(self, place: Place, owner: str = "") -> None:
         self._optuna = require("optuna", "search", "searches over open places of a recipe")
         self._optuna.logging.set_verbosity(self._optuna.logging.ERROR)
-        self._seed = seed
+        self.place, self._owner = place, owner
+        url, objectives = place.url, place.objectives
         self._states = self._optuna.trial.TrialState
         wait = {"connect_args": {"timeout": WAIT}} if url.startswith("sqlite") else {}
         with self._told():
             storage = self._optuna.storages.RDBStorage(url, engine_kwargs=wait)
             self._study = self._optuna.create_study(
                 storage=storage,
-                study_name=name,
+                study_name=place.name,
                 directions=["minimize"] * len(objectives),  # what is to be large is told negative
                 load_if_exists=True,
             )
@@ -80,9 +97,16 @@ class Shared:
 
     def reclaim(self) -> None:
         """Give the trials of processes that are no more to whoever asks next."""
+        self._take_back(lambda trial: not _is_alive(trial))
+
+    def release(self, owner: str) -> None:
+        """Give the trials of an owner that is gone to whoever asks next."""
+        self._take_back(lambda trial: trial.user_attrs.get(OWNER, [""])[-1] == owner)
+
+    def _take_back(self, is_lost: Callable[[Any], bool]) -> None:
         with self._told():
             for trial in self._trials(self._states.RUNNING):
-                if not _is_alive(trial):
+                if is_lost(trial):
                     self._study.tell(trial.number, state=self._states.FAIL, skip_if_finished=True)
                     if point := trial.user_attrs.get(QUEUED) or trial.params:
                         self._study.enqueue_trial(point, user_attrs={QUEUED: point})
@@ -96,6 +120,16 @@ class Shared:
     def is_enough(self, most: int | None) -> bool:
         """Whether so many recipes were tried or are being tried."""
         return most is not None and len(self._counted()) >= most
+
+    def count(self) -> int:
+        """How many recipes were tried."""
+        with self._told():
+            return sum(FOUND in t.user_attrs for t in self._study.get_trials(deepcopy=False))
+
+    def is_waiting(self) -> bool:
+        """Whether a trial is in the queue."""
+        with self._told():
+            return bool(self._trials(self._states.WAITING))
 
     def is_busy(self) -> bool:
         """Whether another process is at work on a trial."""
@@ -112,9 +146,9 @@ class Shared:
             while sampler is not None or self._trials(self._states.WAITING):
                 drawn = len(self._study.get_trials(deepcopy=False))
                 if sampler is not None:
-                    self._study.sampler = sampler(self._seed * 1_000_003 + drawn)
+                    self._study.sampler = sampler(self.place.seed * 1_000_003 + drawn)
                 trial = self._study.ask()
-                trial.set_user_attr(OWNER, [socket.gethostname(), os.getpid()])
+                trial.set_user_attr(OWNER, [socket.gethostname(), os.getpid(), self._owner])
                 is_mine = sampler is not None and trial.number == drawn
                 if is_mine or trial.user_attrs.get(QUEUED):
                     return trial
@@ -235,7 +269,7 @@ def _suggested(trial: Any, name: str, place: Open) -> Any:
 
 def _is_alive(trial: Any) -> bool:
     """Whether the process of a running trial may still be at work."""
-    host, pid = trial.user_attrs.get(OWNER, ("", 0))
+    host, pid, _ = trial.user_attrs.get(OWNER, ("", 0, ""))
     if host == socket.gethostname() and not _exists(pid):
         return False
     begun = trial.datetime_start.timestamp() if trial.datetime_start else time.time()

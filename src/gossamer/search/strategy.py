@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gossamer.errors import RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gossamer.search.ladder import Rung
     from gossamer.search.limits import Limits
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gossamer.search.shared import Shared
     from gossamer.search.space import Space
     from gossamer.search.trial import Trials
+    from gossamer.statistics import Statistics
     from gossamer.step import Calibration
 
 
@@ -30,6 +31,7 @@ class Work:
         calibration: Of the source, for static quantization.
         limits: Of time and number.
         rungs: What compress would try, baselines first.
+        observed: The statistics of the calibration pass; None while there was none.
         shared: Where several processes agree on who tries what; None for compress.
     """
 
@@ -38,12 +40,15 @@ class Work:
     calibration: Calibration
     limits: Limits
     rungs: Sequence[Rung]
+    observed: Callable[[], Statistics | None]
     shared: Shared | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Strategy(ABC):
     """One way to look for the best recipe."""
+
+    is_alone: ClassVar[bool] = True  # one process; else all that share a database may join
 
     def check(self, space: Space | None) -> None:
         """Raise unless the strategy can look among these recipes; None are those it knows itself.

@@ -187,14 +187,16 @@ class Trials:
     def _spent(self, target: str, seconds: float) -> None:
         self._seconds[target] = seconds
 
-    def evaluate(self, rung: Rung, calibration: Calibration) -> Candidate:
+    def evaluate(
+        self, rung: Rung, calibration: Calibration, *, is_again: bool = False
+    ) -> Candidate:
         """One candidate, finished: measured, or failed with the reason.
 
-        A candidate that the study knows is given back as it was.
+        A candidate that the study knows is given back as it was, unless it is to be measured again.
         """
         identity = rung.recipe.digest()
         known = self.trial.study.get(identity)
-        if known is not None:
+        if known is not None and not is_again:
             found = restored(known, self.trial.out)
             self.candidates[identity] = found
             self.trial.progress.candidate(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gossamer.search import sampled
 from gossamer.search.strategy import Strategy
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid(Strategy):
     """Every combination once; ranges need a step, or whole numbers."""
+
+    is_alone: ClassVar[bool] = False
 
     def check(self, space: Space | None) -> None:
         """Something must be open, and every range have an end.

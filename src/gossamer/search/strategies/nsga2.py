@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gossamer.plugins import require
 from gossamer.search import sampled
@@ -25,6 +25,7 @@ class Nsga2(Strategy):
         population: Trials of each generation.
     """
 
+    is_alone: ClassVar[bool] = False
     population: int = 10
 
     def check(self, space: Space | None) -> None:

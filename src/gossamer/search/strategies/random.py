@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gossamer.plugins import require
 from gossamer.search import sampled
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Random(Strategy):
     """Every value with the same chance; where ratios count, every ratio."""
+
+    is_alone: ClassVar[bool] = False
 
     def check(self, space: Space | None) -> None:
         """Something must be open.

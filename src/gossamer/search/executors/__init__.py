@@ -1,0 +1,1 @@
+"""Executors of searches: one file each."""

@@ -28,8 +28,7 @@ class Fit(ModuleStep):
         weight_decay: Not applied to vectors (biases and the weights of norms).
         warmup: Share of the steps in which the learning rate rises.
         augment: What is done to samples: nothing; images flipped left to right by chance and
-            shifted by up to an eighth of their sides; or up to 0.3 of the tokens of a text hidden,
-            which pays with a teacher, who says what the rest still means.
+            shifted by up to an eighth of their sides; or up to 0.3 of the tokens of a text hidden.
         techniques: What joins, in this order; each may change the loss of those before it.
     """
 

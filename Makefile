@@ -9,7 +9,7 @@ REAL ?=
 BIN := .venv/bin
 EXTRAS := openvino,torch,hf,train,search,ray,demo,dev
 PIP := $(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt
-PYTEST := $(BIN)/pytest -n 2 $(if $(REAL),--real=$(REAL))
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal $(if $(REAL),--real=$(REAL))
 
 .PHONY: help install demo test test-all check check-coverage docs bench
 

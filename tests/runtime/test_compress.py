@@ -188,6 +188,7 @@ def test_a_finalist_that_does_not_run_again_fails_and_the_run_goes_on(
     check_whole(out)
 
 
+@pytest.mark.slow
 def test_finalists_are_not_blamed_for_a_float_model_that_does_not_run_again(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -305,6 +306,7 @@ def test_a_run_reaches_for_no_network_and_leaves_nothing_at_home(
     assert list(home.rglob("*")) == []
 
 
+@pytest.mark.slow
 def test_a_runtime_that_crashes_costs_its_candidates_and_the_run_goes_on(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_file_of_another_machine_is_told_and_replaced(
     assert json.loads((tmp_path / own.name).read_text())["machine"] != foreign["machine"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("profiled")
 def test_compress_leaves_slow_sites_in_float_in_a_recipe_that_needs_no_times(
     model: Path, costs: Path, tmp_path: Path

@@ -165,6 +165,7 @@ def test_constraints_that_nothing_keeps_are_best_effort(
     assert not any(c.within_budget for c in found.candidates)
 
 
+@pytest.mark.slow
 def test_drop_worst_takes_sites_out_of_one_recipe(given: dict[str, Any], tmp_path: Path) -> None:
     steps = ["simplify", "fuse", {"quantize-static": {"weight-bits": 3}}]
     search = written(

@@ -253,6 +253,7 @@ def test_a_killed_sweep_goes_on_and_repeats_nothing(folder: Path, tmp_path: Path
     assert [s.status for s in found.settings] == ["ok"] * 3
 
 
+@pytest.mark.slow
 def test_a_graph_is_moved_to_a_newer_opset(folder: Path, tmp_path: Path) -> None:
     args = [{"opset": 18}, {"opset": 21}, {"opset": 99}]
     run = run_of(folder, framework_args=args, quantization_approach="static", **MATMUL)

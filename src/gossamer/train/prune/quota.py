@@ -60,7 +60,7 @@ def lowest_of_layers(
     wanted = quota(share, sum(sizes))
     upper = [quota(most, size) for size in sizes]
     if sum(upper) < wanted:
-        upper = [min(math.ceil(most * size), size) for size in sizes]
+        upper = [min(math.ceil(most * size - 1e-6), size) for size in sizes]
     pruned = [int((score == -INFINITE).sum()) for score in scores]
     lower = [max(quota(min(least, share), n), p) for n, p in zip(sizes, pruned, strict=True)]
     too_many = sum(lower) - wanted  # what was pruned before rounding went another way stays

@@ -56,7 +56,7 @@ class Ratio:
     """How many times faster one model is than another, measured in interleaved blocks.
 
     Attributes:
-        value: Ratio of medians; above 1 is faster.
+        value: Median over blocks of the ratio of their medians; above 1 is faster.
         low: Lower end of the 95 % bootstrap interval over blocks.
         high: Upper end.
         noise_floor: How far the ratio of a model to itself strayed from 1 (A/A), as a fraction.

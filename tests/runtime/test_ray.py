@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +38,27 @@ def search(folder: Path, **changed: Any) -> Path:
     return path
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.filterwarnings("ignore")
-def test_a_node_that_dies_costs_its_trial_and_others_do_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster of two nodes with a CPU each."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(whole.__file__).parents[1])]))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    second = cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")
+def test_a_node_that_dies_costs_its_trial_and_others_do_it(nodes: Any, tmp_path: Path) -> None:
     class Killing(Silent):
         """Takes a node away when the first trials are done."""
 
@@ -60,27 +68,37 @@ def test_a_node_that_dies_costs_its_trial_and_others_do_it(
 
         def advance(self, n: int = 1) -> None:
             self.done += n
-            if self.done >= 3 and not self.notes and len(cluster.list_all_nodes()) > 1:
-                cluster.remove_node(second, allow_graceful=False)
+            if self.done >= 3 and not self.notes and (workers := list(nodes.worker_nodes)):
+                nodes.remove_node(workers[0], allow_graceful=False)
 
         def note(self, text: str) -> None:
             self.notes.append(text)
 
     progress = Killing()
-    try:
-        found = gossamer.tune(
-            search(tmp_path),
-            out=tmp_path / "out",
-            executor={"ray": {"address": cluster.address}},
-            progress=progress,
-        )
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    found = gossamer.tune(
+        search(tmp_path),
+        out=tmp_path / "out",
+        executor={"ray": {"address": nodes.address}},
+        progress=progress,
+    )
 
     assert found.verdict == "met"
     assert len([c for c in found.candidates if not c.is_float and c.status == "ok"]) == 4
     assert any("is gone" in note for note in progress.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")
+def test_nodes_without_time_are_not_asked_again(nodes: Any, tmp_path: Path) -> None:
+    found = gossamer.tune(
+        search(tmp_path),
+        out=tmp_path / "out",
+        budget="1s",
+        executor={"ray": {"address": nodes.address}},
+    )
+
+    assert all(c.is_float for c in found.candidates if c.status == "ok")
 
 
 def test_a_strategy_that_looks_alone_is_refused(tmp_path: Path) -> None:

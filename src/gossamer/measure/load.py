@@ -13,7 +13,7 @@ import numpy as np
 from gossamer.errors import MeasureError
 from gossamer.measure.exclusive import exclusive
 from gossamer.measure.isolate import Instance
-from gossamer.measure.measure import RESAMPLES, SMALLEST_FLOOR, TWIN, ratio
+from gossamer.measure.measure import SMALLEST_FLOOR, TWIN, paired, ratio
 from gossamer.measure.process import DEFAULT_TIMEOUT
 from gossamer.measurement import Latency, Ratio
 
@@ -243,14 +243,4 @@ def _latency_ratio(baseline: Bearing, candidate: Bearing, noise_floor: float) ->
 
 
 def _throughput_ratio(baseline: Bearing, candidate: Bearing, noise_floor: float) -> Ratio:
-    """Ratio of median windows; one draw of windows serves both sides."""
-    rounds = len(baseline.throughputs)
-    draws = np.random.default_rng(0).integers(0, rounds, (RESAMPLES, rounds))
-    below, above = (np.median(b.throughputs[draws], axis=1) for b in (baseline, candidate))
-    low, high = np.percentile(above / below, (2.5, 97.5))
-    return Ratio(
-        value=candidate.throughput / baseline.throughput,
-        low=float(low),
-        high=float(high),
-        noise_floor=noise_floor,
-    )
+    return paired(candidate.throughputs, baseline.throughputs, noise_floor=noise_floor)

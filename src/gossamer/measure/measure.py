@@ -27,8 +27,8 @@ MIN_BLOCKS = 12
 MIN_CALLS = 3
 BLOCK_SECONDS = 0.02
 # after each block a session comes to rest, for 50 ms and more where threads spin: long measurements
-# have longer blocks, as more than 50 rounds tell the interval of a ratio no better
-MOST_BLOCKS = 50
+# have longer blocks, as more rounds than that tell little
+MOST_BLOCKS = 100
 WARM_UP_SECONDS = 0.1
 RESAMPLES = 1000
 SMALLEST_FLOOR = 0.01
@@ -120,7 +120,7 @@ def interleave(
     """Latencies of sessions that take turns, so that what disturbs one disturbs all.
 
     Each is warmed up first. Then rounds follow, in which every session runs one block of calls
-    (3 calls, 20 ms or a 50th of `seconds`, whichever is most) and comes to rest; the order rotates
+    (3 calls, 20 ms or a 100th of `seconds`, whichever is most) and comes to rest; the order rotates
     from round to round.
     Rounds end when there are 12 and every session was timed for `seconds`. Block i of all sessions
     is of round i. Other processes of this user that time something wait.
@@ -151,9 +151,10 @@ def interleave(
 def ratio(
     baseline: Latency, candidate: Latency, *, noise_floor: float = 0.0, seed: int = 0
 ) -> Ratio:
-    """How many times faster `candidate` is: baseline median / candidate median.
+    """How many times faster `candidate` is: the median over rounds of one median by the other.
 
-    The interval is a paired bootstrap over rounds: one draw of rounds serves both sides.
+    Medians of all calls would mix what the machine did in different rounds: where it runs at two
+    speeds by turns, they fall on either side, and the ratio of two of them strays twice as far.
 
     Raises:
         MeasureError: The two were not measured in the same rounds.
@@ -165,14 +166,30 @@ def ratio(
             f"{rounds} and {len(candidate.blocks)} blocks",
             "Measure both in one call of interleave.",
         )
-    draws = np.random.default_rng(seed).integers(0, rounds, (RESAMPLES, rounds))
-    ratios = _medians(baseline, draws) / _medians(candidate, draws)
-    low, high = np.percentile(ratios, (2.5, 97.5))
+    slow, fast = ([np.median(block) for block in x.blocks] for x in (baseline, candidate))
+    return paired(np.array(slow), np.array(fast), noise_floor=noise_floor, seed=seed)
+
+
+def paired(
+    above: NDArray[np.float64],
+    below: NDArray[np.float64],
+    *,
+    noise_floor: float = 0.0,
+    seed: int = 0,
+) -> Ratio:
+    """The median over rounds of `above / below`, with its bootstrap interval over rounds.
+
+    Args:
+        above: A number for each round.
+        below: The same, of the same rounds.
+        noise_floor: How far such a ratio strays where there is no difference.
+        seed: Draws the rounds.
+    """
+    ratios = above / below
+    draws = np.random.default_rng(seed).integers(0, len(ratios), (RESAMPLES, len(ratios)))
+    low, high = np.percentile(np.median(ratios[draws], axis=1), (2.5, 97.5))
     return Ratio(
-        value=baseline.median / candidate.median,
-        low=float(low),
-        high=float(high),
-        noise_floor=noise_floor,
+        value=float(np.median(ratios)), low=float(low), high=float(high), noise_floor=noise_floor
     )
 
 
@@ -190,8 +207,3 @@ def _calls(session: Isolated, feed: Feed, seconds: float) -> int:
     """Calls that make one block, found while warming up."""
     warm = session.time(feed, calls=MIN_CALLS, seconds=WARM_UP_SECONDS)
     return max(MIN_CALLS, math.ceil(seconds / max(float(np.median(warm)), 1e-9)))
-
-
-def _medians(latency: Latency, draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The median over all calls of each drawn set of blocks, `[draws]`."""
-    return np.array([np.median(np.concatenate([latency.blocks[i] for i in d])) for d in draws])

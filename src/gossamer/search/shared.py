@@ -119,17 +119,18 @@ class Shared:
 
     def is_enough(self, most: int | None) -> bool:
         """Whether so many recipes were tried or are being tried."""
-        return most is not None and len(self._counted()) >= most
+        if most is None:
+            return False
+        with self._told():
+            trials = self._study.get_trials(deepcopy=False)
+            running = [t for t in trials if t.state == self._states.RUNNING]
+            tried = sum(FOUND in t.user_attrs for t in trials)
+        return tried + sum(_is_alive(t) for t in running if FOUND not in t.user_attrs) >= most
 
     def count(self) -> int:
         """How many recipes were tried."""
         with self._told():
             return sum(FOUND in t.user_attrs for t in self._study.get_trials(deepcopy=False))
-
-    def is_waiting(self) -> bool:
-        """Whether a trial is in the queue."""
-        with self._told():
-            return bool(self._trials(self._states.WAITING))
 
     def is_busy(self) -> bool:
         """Whether another process is at work on a trial."""
@@ -225,14 +226,6 @@ class Shared:
             trial.set_user_attr("reason", reason)
             self._study.tell(trial, state=self._states.FAIL)
             self._study.enqueue_trial(trial.params, user_attrs={QUEUED: trial.params})
-
-    def _counted(self) -> list[Any]:
-        with self._told():
-            return [
-                t
-                for t in self._study.get_trials(deepcopy=False)
-                if FOUND in t.user_attrs or (t.state == self._states.RUNNING and _is_alive(t))
-            ]
 
     def _trials(self, state: Any) -> list[Any]:
         found: list[Any] = self._study.get_trials(deepcopy=False, states=(state,))

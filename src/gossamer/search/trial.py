@@ -314,7 +314,7 @@ class Trials:
         latencies = self._timed(sessions)
         overall = ratio(latencies["best"], latencies["candidate"], noise_floor=self.floor)
         own = latencies.get("same", latencies["best"] if same is best else None)
-        same_runtime = own.median / latencies["candidate"].median if own is not None else None
+        same_runtime = ratio(own, latencies["candidate"]).value if own is not None else None
         base, scored, interval = self._scored(session, best)
         found = measured(rung, artifact, latencies["candidate"], scored, trial.out)
         changed = (scored.rows != base.rows).any(axis=1).mean()

@@ -17,8 +17,6 @@ from gossamer.search.strategy import Strategy
 if TYPE_CHECKING:
     from gossamer.task import Task
 
-KEYS = ("recipe", "strategy", "objectives", "constraints")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:

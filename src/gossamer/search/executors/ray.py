@@ -87,15 +87,15 @@ class _Cluster:
             )
 
     def _start(self) -> None:
-        """A worker on every node that has none yet; where trials were given back, on idle ones."""
+        """A worker on every node that had none yet, or may have one again."""
         busy = {node for node, _ in self._running.values()}
         for node in self._ray.nodes():
             identity = node["NodeID"]
             cpus = node["Resources"].get("CPU", 0)
             if not node["Alive"] or not cpus or identity in self._given_up or identity in busy:
                 continue
-            if identity in self._known and not self._shared.is_waiting():
-                continue
+            if identity in self._known:
+                continue  # it found no more to do
             self._known.add(identity)
             owner = uuid.uuid4().hex
             self._running[self._worker(identity, cpus, owner)] = (identity, owner)
@@ -126,6 +126,8 @@ class _Cluster:
             self._given_up[node] = name
             self._work.prepared.progress.note(f"node {node[:8]} is gone ({name}): others go on")
         self._shared.release(owner)
+        if node in self._given_up:  # its trial is for those that had come to their end too
+            self._known.intersection_update(busy for busy, _ in self._running.values())
 
 
 def along(request: Request, place: Place, owner: str, out: str) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,17 +130,8 @@ def _study(request: Request, out: Path) -> store.Study | Shared:
 
 def _claim(out: Path, request: Request, *, resume: bool, overwrite: bool) -> Result | None:
     """Check the output folder; the result if it holds a finished one that is to be resumed."""
-    if resume and overwrite:
-        raise OutputError("--resume or --overwrite", "both", "Choose one.")
-    store.check_writable(out)
-    if not out.exists() or not any(out.iterdir()) or overwrite:
+    if not store.claim(out, resume=resume, overwrite=overwrite):
         return None
-    if not resume:
-        raise OutputError(
-            f"an output folder that is empty or absent at {out}",
-            "a folder with files",
-            "Use --resume to go on with it, --overwrite to replace it, or another --out.",
-        )
     if not (out / _study_name(request)).exists():
         strange = sorted(p.name for p in out.iterdir() if not publish.is_ours(p.name))
         if not strange and not (out / "result.json").exists():
@@ -151,14 +141,7 @@ def _claim(out: Path, request: Request, *, resume: bool, overwrite: bool) -> Res
             f"a folder without {_study_name(request)} that holds {', '.join(strange[:3])}",
             "Name the folder of the run that is to be resumed.",
         )
-    earlier = _study(request, out).get("request") or {}
-    asked = request.identity()
-    if changed := [k for k, v in asked.items() if k in earlier and earlier[k] != v]:
-        raise OutputError(
-            "the same request that the folder was made for",
-            f"other values of {', '.join(changed)}",
-            "Resume with the same options, or use another --out.",
-        )
+    store.check_same(_study(request, out).get("request") or {}, request.identity())
     if (out / "result.json").exists():
         return document.read(out / "result.json", out)
     return None
@@ -170,6 +153,7 @@ def _work(
     """Everything from the opened model to the published folder."""
     from gossamer.search.prepare import check, prepare
     from gossamer.search.search import search
+    from gossamer.sources import moved
 
     started = time.monotonic()
     with contextlib.ExitStack() as scope:
@@ -189,7 +173,8 @@ def _work(
             else:
                 publish.begin(out)
                 scope.enter_context(store.present(out))
-                prepared = _move_in(prepared, scratch)
+                kept = moved(prepared.model, scratch, out / "cache")
+                prepared = dataclasses.replace(prepared, model=kept)
             study = _study(request, out)
         identity = {**request.identity(), "digest": prepared.model.digest}
         _check_same(study, identity)
@@ -233,17 +218,6 @@ def _check_same(study: store.Study | Shared, identity: Mapping[str, Any]) -> Non
             f"one with digest {identity['digest'][:16]}",
             "The file has changed: use --overwrite, or another --out.",
         )
-
-
-def _move_in(prepared: Prepared, scratch: Path) -> Prepared:
-    """Copy the opened model into the output folder's cache."""
-    cache = prepared.out / "cache"
-    with store.folder(cache) as folder, store.told_apart(cache):
-        shutil.copytree(scratch, folder, dirs_exist_ok=True)
-    model = prepared.model
-    if model.path.is_relative_to(scratch):
-        model = dataclasses.replace(model, path=cache / model.path.relative_to(scratch))
-    return dataclasses.replace(prepared, model=model)
 
 
 def record(prepared: Prepared, winner: Candidate | None) -> dict[str, Any]:

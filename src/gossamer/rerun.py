@@ -92,7 +92,7 @@ def rerun(
             raise
 
 
-def assist(recipe: str | Path, out: str | Path) -> None:
+def rerun_along(recipe: str | Path, out: str | Path) -> None:
     """Train along in a further process of a launch, whose first process calls `rerun`.
 
     Args:
@@ -104,7 +104,8 @@ def assist(recipe: str | Path, out: str | Path) -> None:
         DataError: The model or the data is not what it was.
     """
     from gossamer.sources import find
-    from gossamer.trained import assist
+    from gossamer.train.processes import first_alone
+    from gossamer.trained import trained_along
 
     record = read(Path(recipe))
     parsed, source = parse(record), find(str(record["source"]["model"]))
@@ -114,9 +115,10 @@ def assist(recipe: str | Path, out: str | Path) -> None:
             f"{recipe}, which has no module-steps",
             "Run it in one.",
         )
-    with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
-        rows = _training(record, source.open(Path(scratch)))
-    assist(source, parsed, rows, teacher=_teacher(record), cache=Path(out) / CACHE)
+    with first_alone():  # it exports the model, which lies in the cache then
+        model = source.open(Path(out) / CACHE)
+    rows = _training(record, model)
+    trained_along(source, parsed, rows, teacher=_teacher(record), cache=Path(out) / CACHE)
 
 
 def _is_unfinished(recipe: Recipe, out: Path) -> bool:
@@ -132,12 +134,14 @@ def _rerun_trained(
     """The files, and beside them the trained module, a row for every stage, and the recipe."""
     from gossamer.sources import find
     from gossamer.stages import STAGES, judged
+    from gossamer.train.processes import first_alone
     from gossamer.trained import MODULE, save, trained
 
     progress.stage("open the model")
     name = str(record["source"]["model"])
     source = find(name)
-    model = source.open(out / CACHE)
+    with first_alone():
+        model = source.open(out / CACHE)
     record["source"]["digest"] = record["source"]["digest"] or model.digest
     check_model(record, model, name)
     task = plugins.parse("tasks", record["task"]).resolved(model)

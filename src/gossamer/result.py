@@ -119,10 +119,11 @@ class ReportFormat(ABC):
     """One way to write down what was measured.
 
     Attributes:
-        is_published: Whether compress writes it into its folder; others are tables of studies.
+        is_in_folder: Whether compress writes this file into its output folder. If not, the format
+            makes tables of several studies, which `gossamer report` writes where it is told to.
     """
 
-    is_published: ClassVar[bool] = True
+    is_in_folder: ClassVar[bool] = True
 
     @property
     @abstractmethod

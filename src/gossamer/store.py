@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -162,6 +162,40 @@ def check_writable(path: Path) -> None:
         raise OutputError(
             f"permission to write in {parent}", str(error), "Name another --out."
         ) from error
+
+
+def claim(out: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Whether work in the output folder `out` goes on with what lies there; nothing is written.
+
+    Raises:
+        OutputError: It cannot be written, or holds what neither option allows.
+    """
+    if resume and overwrite:
+        raise OutputError("--resume or --overwrite", "both", "Choose one.")
+    check_writable(out)
+    if not out.exists() or not any(out.iterdir()) or overwrite:
+        return False
+    if not resume:
+        raise OutputError(
+            f"an output folder that is empty or absent at {out}",
+            "a folder with files",
+            "Use --resume to go on with it, --overwrite to replace it, or another --out.",
+        )
+    return True
+
+
+def check_same(earlier: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise unless what is asked for is what a folder was made for.
+
+    Raises:
+        OutputError: Something that was known then is otherwise now.
+    """
+    if changed := [k for k, v in asked.items() if k in earlier and earlier[k] != v]:
+        raise OutputError(
+            "the same request that the folder was made for",
+            f"other values of {', '.join(changed)}",
+            "Resume with the same options, files and data, or use another --out.",
+        )
 
 
 class Study:

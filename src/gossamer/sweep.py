@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -65,7 +64,8 @@ def sweep(
     asked = grid(runs)
     state = folder.claimed(out, resume=resume, overwrite=overwrite)
     if state == "finished":
-        folder.check_same(store.Study(out / folder.STUDY), {"runs": _plain(runs)})
+        earlier = store.Study(out / folder.STUDY).get("request") or {}
+        store.check_same(earlier, {"runs": _plain(runs)})
         return sweep_document.read(out / folder.DOCUMENT, out)
     watcher.stage("open the model and the data")
     found, study = _begun(runs, asked, out, is_new=state == "new")
@@ -89,6 +89,8 @@ def _begun(
     runs: list[dict[str, Any]], asked: Grid, out: Path, *, is_new: bool
 ) -> tuple[Opened, store.Study]:
     """What the sweep is about, proven usable before anything is written, and its study."""
+    from gossamer.sources import moved
+
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         found = opened(asked, Path(scratch) if is_new else out / "cache", 0)
         check(found, asked.metrics)
@@ -98,14 +100,11 @@ def _begun(
             "data": [publish.digest(place) for place in found.files],
         }
         if is_new:
-            with store.told_apart(out):
-                out.mkdir(parents=True, exist_ok=True)
-            publish.clear(out)
-            study = store.Study(out / folder.STUDY)
-            found = _moved_in(found, Path(scratch), out / "cache")
-        else:
-            study = store.Study(out / folder.STUDY)
-            folder.check_same(study, identity)
+            publish.begin(out)
+            kept = moved(found.model, Path(scratch), out / "cache")
+            found = dataclasses.replace(found, model=kept)
+        study = store.Study(out / folder.STUDY)
+        store.check_same(study.get("request") or {}, identity)
     study.put("request", identity)
     text = yaml.safe_dump(runs if len(runs) > 1 else runs[0], sort_keys=False)
     store.write_text(out / "sweep.yaml", text)
@@ -122,17 +121,6 @@ def forecast(path: str | Path) -> tuple[Grid, float]:
     count, places = len(asked.settings), len(asked.batches) * len(asked.lengths)
     timed = count + 2 * -(-count // TOGETHER)
     return asked, count * FILE_SECONDS + places * timed * (REST * asked.seconds + SESSION_SECONDS)
-
-
-def _moved_in(found: Opened, scratch: Path, cache: Path) -> Opened:
-    """Copy the opened model into the output folder's cache."""
-    with store.folder(cache) as inside, store.told_apart(cache):
-        shutil.copytree(scratch, inside, dirs_exist_ok=True)
-    model = found.model
-    if not model.path.is_relative_to(scratch):
-        return found
-    model = dataclasses.replace(model, path=cache / model.path.relative_to(scratch))
-    return dataclasses.replace(found, model=model)
 
 
 def _plain(runs: list[dict[str, Any]]) -> str:

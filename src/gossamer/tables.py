@@ -32,12 +32,12 @@ def tables(
     """
     member: ReportFormat = plugins.load("formats", format)()
     writer = WRITERS.get(Path(out).suffix if out is not None else ".md")
-    if not member.is_published and writer is None:
+    if not member.is_in_folder and writer is None:
         raise OutputError(f"a file that ends in {', '.join(WRITERS)}", str(out))
     found = [studies.read(Path(each)) for each in outs]
     if not found:
         raise RecipeError("at least one output folder of compress or sweep", "none")
-    if member.is_published or writer is None:
+    if member.is_in_folder or writer is None:
         text = _single(member, format, found)
     else:
         text = writer(member.published(found))

@@ -139,7 +139,7 @@ def trained(
     )
 
 
-def assist(
+def trained_along(
     source: Source,
     recipe: Recipe,
     training: TrainingRows | None,

@@ -198,11 +198,11 @@ def run(recipe: Path, out: Path, target: str | None) -> int:
 
     A recipe that trains also runs in the processes of `torchrun` or `accelerate launch`.
     """
-    from gossamer.rerun import assist, rerun
+    from gossamer.rerun import rerun, rerun_along
 
     with launched() as rank:
         if rank:
-            assist(recipe, out)
+            rerun_along(recipe, out)
             return 0
         with _progress(quiet=False, budget=None) as progress:
             artifact = rerun(recipe, out, progress, target=target)

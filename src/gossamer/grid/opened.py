@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gossamer.errors import BuildError, DataError, MeasureError, RecipeError
-from gossamer.measure.isolate import Isolated
+from gossamer.errors import DataError, RecipeError
+from gossamer.measure.score import one_row
 from gossamer.plugins import unknown
 from gossamer.task import DataRequest, Split, affordable, draw
 
@@ -97,15 +97,9 @@ def check(found: Opened, metrics: tuple[str, ...]) -> None:
         DataError: The data does not fit the model, or the task does not fit its outputs.
         RecipeError: A metric that the task does not report.
     """
-    feed, label = next(iter(found.rows.rows()))
-    try:
-        with Isolated("ort", found.model.path, threads=1, precision="f32") as session:
-            outputs = session.run(feed)
-    except BuildError:
-        return  # the baseline will tell
-    except MeasureError as error:
-        raise DataError(error.needed, error.received, error.hint) from error
-    row = found.task.row(outputs, label, outputs if found.task.needs_reference else None)
+    row = one_row("ort", found.model.path, found.task, found.rows, threads=1)
+    if row is None:
+        return
     known = tuple(found.task.metrics(row[None]))
     for metric in metrics:
         if metric not in known:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from gossamer.errors import MeasureError
 from gossamer.measure.exclusive import exclusive
 from gossamer.measure.isolate import Instance
-from gossamer.measure.measure import SMALLEST_FLOOR, TWIN, paired, ratio
+from gossamer.measure.measure import SMALLEST_FLOOR, TWIN, paired, ratio, with_twin
 from gossamer.measure.process import DEFAULT_TIMEOUT
 from gossamer.measurement import Latency, Ratio
 
@@ -108,11 +107,7 @@ def measure_load(
         BuildError: A contender cannot be opened.
         MeasureError: A contender refuses the feed or crashes, or there is none.
     """
-    if not contenders or len({c.name for c in contenders}) < len(contenders):
-        names = ", ".join(c.name for c in contenders)
-        raise MeasureError("at least one contender, each with a name of its own", f"{names!r}")
-    first = contenders[0]
-    named = {first.name: first, TWIN: first, **{c.name: c for c in contenders[1:]}}
+    named, first = with_twin(contenders), contenders[0]
     with contextlib.ExitStack() as stack:
         crowds = {
             name: stack.enter_context(_crowd(contender, load, timeout))

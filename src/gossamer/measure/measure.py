@@ -85,20 +85,13 @@ def measure_latency(
         BuildError: A contender cannot be opened.
         MeasureError: A contender refuses the feed or crashes, or there is none.
     """
-    if not contenders or len({c.name for c in contenders}) < len(contenders):
-        names = ", ".join(c.name for c in contenders)
-        raise MeasureError("at least one contender, each with a name of its own", f"{names!r}")
-    first = contenders[0]
+    named, first = with_twin(contenders), contenders[0]
     with contextlib.ExitStack() as stack:
         sessions = {
             name: stack.enter_context(
                 Isolated(c.runtime, c.path, threads=threads, precision=c.precision, timeout=timeout)
             )
-            for name, c in [
-                (first.name, first),
-                (TWIN, first),
-                *((c.name, c) for c in contenders[1:]),
-            ]
+            for name, c in named.items()
         }
         latencies = interleave(
             sessions, dict.fromkeys(sessions, feed), seconds=seconds, batch=batch
@@ -108,6 +101,19 @@ def measure_latency(
     floor = noise_floor(baseline, twin)
     ratios = {name: ratio(baseline, x, noise_floor=floor) for name, x in latencies.items()}
     return Comparison(latencies=latencies, ratios=ratios, noise_floor=floor)
+
+
+def with_twin(contenders: Sequence[Contender]) -> dict[str, Contender]:
+    """The contenders by name; the first comes twice, the second time as `TWIN`.
+
+    Raises:
+        MeasureError: There is none, or two have one name.
+    """
+    if not contenders or len({c.name for c in contenders}) < len(contenders):
+        names = ", ".join(c.name for c in contenders)
+        raise MeasureError("at least one contender, each with a name of its own", f"{names!r}")
+    first, *others = contenders
+    return {first.name: first, TWIN: first, **{c.name: c for c in others}}
 
 
 def interleave(

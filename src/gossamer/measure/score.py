@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gossamer import store
-from gossamer.errors import MeasureError, StorageError
+from gossamer.errors import BuildError, DataError, MeasureError, StorageError
 from gossamer.frames import decode, encode
+from gossamer.measure.isolate import Isolated
 from gossamer.measurement import ScoreRows
 from gossamer.progress import Progress, Silent
 
@@ -128,6 +129,27 @@ def score_baseline(
         return outputs, outputs
 
     return _scored(task, split, both, progress)
+
+
+def one_row(
+    runtime: str, path: Path, task: Task, split: Split, *, threads: int
+) -> NDArray[np.float64] | None:
+    """The row of a split's first sample on the float model: what does not fit is told here.
+
+    None where the runtime refuses the model; another one may not, and baselines will tell.
+
+    Raises:
+        DataError: The data does not fit the model, or the task does not fit its outputs.
+    """
+    feed, label = next(iter(split.rows()))
+    try:
+        with Isolated(runtime, path, threads=threads, precision="f32") as session:
+            outputs = session.run(feed)
+    except BuildError:
+        return None
+    except MeasureError as error:
+        raise DataError(error.needed, error.received, error.hint) from error
+    return task.row(outputs, label, outputs if task.needs_reference else None)
 
 
 def drop(task: Task, baseline: float, value: float) -> float:

@@ -59,7 +59,7 @@ def publish(result: Result, model: FloatModel, record: dict[str, Any]) -> Result
             result, winner=dataclasses.replace(winner, path="model", files=files)
         )
     formats: list[ReportFormat] = [plugins.load("formats", n)() for n in plugins.names("formats")]
-    own = [member for member in formats if member.is_published]
+    own = [member for member in formats if member.is_in_folder]
     for member in sorted(own, key=lambda f: f.file_name == "result.json"):
         store.write_text(out / member.file_name, member.render(result))
     return result

@@ -10,16 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gossamer import plugins
-from gossamer.errors import (
-    BuildError,
-    DataError,
-    MeasureError,
-    MissingDependency,
-    RecipeError,
-    TargetError,
-)
+from gossamer.errors import MissingDependency, RecipeError, TargetError
 from gossamer.measure.environment import environment, named_level, physical_cores
-from gossamer.measure.isolate import Isolated
+from gossamer.measure.score import one_row
 from gossamer.search.goal import MaxDrop, parse_seconds
 from gossamer.search.ladder import Exclude, Rung, baseline, ladder, weights_only
 from gossamer.search.wanted import Wanted
@@ -186,17 +179,8 @@ def check(prepared: Prepared) -> None:
     """
     prepared.progress.stage("try one row")
     target: TargetSpec = plugins.load("targets", prepared.targets[0])
-    feed, label = next(iter(prepared.data.search.rows()))
-    try:
-        with Isolated(
-            target.runtime, prepared.model.path, threads=prepared.threads, precision="f32"
-        ) as session:
-            outputs = session.run(feed)
-    except BuildError:
-        return  # this runtime refuses the model; another may not, and the baselines will tell
-    except MeasureError as error:
-        raise DataError(error.needed, error.received, error.hint) from error
-    prepared.task.row(outputs, label, outputs if prepared.task.needs_reference else None)
+    path, split = prepared.model.path, prepared.data.search
+    one_row(target.runtime, path, prepared.task, split, threads=prepared.threads)
 
 
 def installed_targets(wanted: Sequence[str], cpu: str, *, must_run: bool = True) -> tuple[str, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gossamer import plugins
+from gossamer import plugins, store
 from gossamer.errors import SourceError
 
 if TYPE_CHECKING:
@@ -54,6 +55,19 @@ def raised(model: FloatModel, opset: int, cache: Path) -> FloatModel:
 
     found = _opened.opened(cache, f"{model.digest[:16]}-{opset}", write)
     return dataclasses.replace(model, path=found.path)
+
+
+def moved(model: FloatModel, scratch: Path, cache: Path) -> FloatModel:
+    """An opened model in the cache of an output folder, which holds what `scratch` did.
+
+    Raises:
+        StorageError: The cache cannot be written.
+    """
+    with store.folder(cache) as folder, store.told_apart(cache):
+        shutil.copytree(scratch, folder, dirs_exist_ok=True)
+    if not model.path.is_relative_to(scratch):
+        return model
+    return dataclasses.replace(model, path=cache / model.path.relative_to(scratch))
 
 
 def nearby(path: Path) -> str:

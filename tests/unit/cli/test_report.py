@@ -21,7 +21,7 @@ from gossamer.swept import Swept
 from zoo import results, sweeps
 
 Call = Callable[..., Any]
-TABLES = [n for n in plugins.names("formats") if not plugins.load("formats", n).is_published]
+TABLES = [n for n in plugins.names("formats") if not plugins.load("formats", n).is_in_folder]
 
 
 def kept(folder: Path, study: Result | Swept) -> Path:

@@ -27,7 +27,7 @@ SUMMARY = (
 class MixedPrecision(ReportFormat):
     """Float, half floats, int8 where it pays and int8 everywhere: score, latency and speed-up."""
 
-    is_published: ClassVar[bool] = False
+    is_in_folder: ClassVar[bool] = False
 
     @property
     def file_name(self) -> str:

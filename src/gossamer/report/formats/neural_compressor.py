@@ -34,7 +34,7 @@ COLUMNS = (
 class NeuralCompressor(ReportFormat):
     """Accuracy ratio and throughput gain of the int8 model of each study, by runtime."""
 
-    is_published: ClassVar[bool] = False
+    is_in_folder: ClassVar[bool] = False
 
     @property
     def file_name(self) -> str:

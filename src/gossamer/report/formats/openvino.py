@@ -21,7 +21,7 @@ FIRST = tuple(Column(name=name) for name in ("model", "dataset", "metric", "runt
 class Openvino(ReportFormat):
     """Absolute accuracy drop and speed-up of each model, a column for each machine."""
 
-    is_published: ClassVar[bool] = False
+    is_in_folder: ClassVar[bool] = False
 
     @property
     def file_name(self) -> str:

@@ -50,7 +50,8 @@ def evaluate(  # noqa: PLR0913 - the options of the command line, by the same na
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         path, opened, chosen_runtime = open_any(str(model), runtime, Path(scratch))
         chosen = choose(task, opened, dict(options or {}))
-        rows = every_row(chosen.open(DataRequest(model=opened, path=Path(data), seed=seed)))
+        found = chosen.open(DataRequest(model=opened, path=Path(data), seed=seed))
+        rows = every_row(found)
         with Isolated(chosen_runtime, path, threads=threads or physical_cores()) as session:
             if chosen.needs_reference:
                 references = References(Path(scratch) / "references")
@@ -65,6 +66,7 @@ def evaluate(  # noqa: PLR0913 - the options of the command line, by the same na
             "score": scored.value,
             "metrics": scored.metrics,
             "n": len(scored.rows),
+            "remarks": found.remarks,
         }
     )
     return document

@@ -79,7 +79,8 @@ class Result:
     Attributes:
         out: The output folder.
         model: What was compressed (kind, origin, digest …).
-        task: name, metric, higher_is_better, synthetic, splits (sizes).
+        task: name, metric, higher_is_better, synthetic, splits (sizes), dataset (name of the data,
+            None if nobody knows), remarks (what is to be known before scores are believed).
         max_drop: The budget as the user wrote it.
         environment: cpu, flags, threads, versions.
         calibration: samples, seconds, plain_seconds, peak_rss_bytes, plain_rss_bytes.
@@ -89,6 +90,8 @@ class Result:
             `speedup`, `speedup_interval` and `noise_floor`; None where there is no such candidate.
         objectives: What a search wanted small or large, as written; empty for compress.
         front: Ids of the candidates within the budget that no other one beats in all of these.
+        batch: Samples per timed call; None in documents of earlier versions.
+        length: Tokens of each; None for models without a sequence.
     """
 
     out: Path
@@ -107,6 +110,8 @@ class Result:
     placement: dict[str, Any] | None = None
     objectives: tuple[str, ...] = ()
     front: tuple[str, ...] = ()
+    batch: int | None = None
+    length: int | None = None
 
     @property
     def exit_code(self) -> int:

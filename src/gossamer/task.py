@@ -11,7 +11,7 @@ import numpy as np
 from gossamer.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -84,6 +84,7 @@ class TaskData:
         files: Files and folders that were read, for the recipe (with sha256 there).
         description: What was found out about the data (preprocessing, classes, columns ...), for
             the report.
+        remarks: What is to be known before scores on the data are believed, in whole sentences.
     """
 
     calibration: Split
@@ -92,6 +93,7 @@ class TaskData:
     synthetic: bool = False
     files: tuple[Path, ...] = ()
     description: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         splits = {"calibration": self.calibration, "search": self.search, "report": self.report}
@@ -244,6 +246,12 @@ def example(inputs: Sequence[TensorType], sample: Feed, batch: int, length: int)
                 x = _resize(x, axis, length)
         feed[tensor.name] = np.ascontiguousarray(x)
     return feed
+
+
+def has_sequence(inputs: Iterable[TensorType]) -> bool:
+    """Whether `example` asks for a length at all."""
+    axes = (d for tensor in inputs for d in (tensor.shape or ())[1:])
+    return any(isinstance(d, str) and is_sequence(d) for d in axes)
 
 
 def is_sequence(dimension: str) -> bool:

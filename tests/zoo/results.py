@@ -172,6 +172,8 @@ def sample(**changes: Any) -> Result:
             "higher_is_better": True,
             "synthetic": False,
             "splits": {"calibration": 128, "search": 936, "report": 936},
+            "dataset": "cifar10",
+            "remarks": [],
         },
         "max_drop": "0.5%",
         "environment": {
@@ -192,6 +194,8 @@ def sample(**changes: Any) -> Result:
         "winner": candidates[2],
         "candidates": candidates,
         "seconds": 97.3,
+        "batch": 1,
+        "length": None,
         "command": "gossamer compress resnet20.onnx --task classification --data test "
         "--max-drop 0.5% --threads 2",
     }

@@ -186,6 +186,8 @@ def evaluate(*, as_json: bool, **given: Any) -> int:
         for name, value in document["metrics"].items():
             click.echo(f"{name:20} {value:.6g}")
         click.echo(f"{'rows':20} {document['n']}")
+        for remark in document["remarks"]:
+            click.echo(remark, err=True)
     return 0
 
 

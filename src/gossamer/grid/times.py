@@ -11,7 +11,7 @@ import numpy as np
 
 from gossamer.errors import BuildError, DataError, MeasureError
 from gossamer.measure.measure import Comparison, Contender, measure_latency
-from gossamer.task import example, is_sequence
+from gossamer.task import example, has_sequence
 
 if TYPE_CHECKING:
     from gossamer import store
@@ -126,12 +126,9 @@ def points(
     inputs: Sequence[TensorType],
 ) -> Iterator[Point]:
     """Every combination; a model without a sequence has no lengths."""
-    has_sequence = any(
-        isinstance(d, str) and is_sequence(d) for t in inputs for d in (t.shape or ())[1:]
-    )
     for count in threads:
         for batch in batches:
-            for length in lengths if has_sequence else (None,):
+            for length in lengths if has_sequence(inputs) else (None,):
                 yield Point(threads=count, batch=batch, length=length)
 
 

@@ -96,6 +96,7 @@ def _assembled(asked: Grid, files: Files) -> Swept:
             "synthetic": found.data.synthetic,
             "rows": len(found.rows),
             "calibration": len(found.data.calibration),
+            "remarks": found.data.remarks,
         },
         environment=environment(files.threads).dump(),
         fixed=asked.fixed,

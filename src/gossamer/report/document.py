@@ -80,6 +80,8 @@ def document(result: Result) -> dict[str, Any]:
             "placement": result.placement,
             "objectives": result.objectives,
             "front": result.front,
+            "batch": result.batch,
+            "length": result.length,
         }
     )
     return written
@@ -175,6 +177,8 @@ def parse(value: object, out: Path) -> Result:
         placement=_parse_placement(top.get("placement")),
         objectives=tuple(map(str, top.get("objectives", ()))),
         front=tuple(map(str, top.get("front", ()))),
+        batch=_count(top, "batch"),
+        length=_count(top, "length"),
     )
 
 
@@ -255,6 +259,10 @@ def _get(entry: Mapping[str, Any], key: str, kind: Any) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise OutputError(f"a valid {key} in the result document", repr(value)[:80], RERUN)
     return value
+
+
+def _count(entry: Mapping[str, Any], key: str) -> int | None:
+    return None if entry.get(key) is None else int(_get(entry, key, int))
 
 
 def _one_of(entry: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> Any:

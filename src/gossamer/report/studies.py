@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from gossamer import store
-from gossamer.errors import OutputError, StorageError
+from gossamer.errors import OutputError
 from gossamer.measure.environment import cpu_level
 from gossamer.published import Precision, Study, Variant
 from gossamer.report import document, parts, sweep_document, words
@@ -18,8 +14,6 @@ from gossamer.report.markup import printable
 if TYPE_CHECKING:
     from gossamer.result import Candidate, Result
     from gossamer.swept import Swept, SweptSetting
-
-STUDY = "study.db"
 
 
 def read(out: Path) -> Study:
@@ -63,7 +57,7 @@ def of_result(result: Result) -> Study:
         chosen=chosen,
         uniform=by_identity.get(str(uniform)),
         variants=variants,
-        point=_point(result.out),
+        point=words.point(result.batch, result.length),
         source=result,
         **_where(result.environment),
     )
@@ -74,7 +68,6 @@ def of_sweep(swept: Swept) -> Study:
     variants = tuple(_setting(s, swept) for s in swept.settings if s.status == "ok")
     able = [v for v in variants if v.drop_interval and v.drop_interval[0] <= 0 and v.speedup]
     first = next((t for s in swept.settings for t in s.timings), None)
-    long = f", length {first.length}" if first and first.length else ""
     named = swept.fixed.get("dataset") or {}
     return Study(
         model=Path(str(swept.fixed.get("model_name_or_path", "model")).rstrip("/")).name,
@@ -88,7 +81,7 @@ def of_sweep(swept: Swept) -> Study:
         chosen=max(able, key=lambda v: v.speedup or 0.0, default=None),
         uniform=None,
         variants=variants,
-        point=f"batch {first.batch}{long}" if first else "",
+        point=words.point(first.batch, first.length) if first else "",
         source=swept,
         **_where(swept.environment),
     )
@@ -155,22 +148,7 @@ def _setting(setting: SweptSetting, swept: Swept) -> Variant:
 
 
 def _dataset(result: Result) -> str:
-    """The name of the data's file or folder, from the recipe beside the result."""
+    """The name of the data's file or folder."""
     if words.is_synthetic(result):
         return "synthetic inputs"
-    with contextlib.suppress(OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        record = yaml.safe_load((result.out / "recipe.yaml").read_text(encoding="utf-8"))
-        path = Path(str(record["data"]["data"]["path"]))
-        return printable(path.stem if path.suffix else path.name, "")
-    return ""
-
-
-def _point(out: Path) -> str:
-    """The batch size and length that compress was asked for, from what it keeps to go on."""
-    if not (out / STUDY).exists():
-        return ""
-    with contextlib.suppress(StorageError):
-        asked = store.Study(out / STUDY).get("request") or {}
-        if "batch" in asked and "length" in asked:
-            return f"batch {asked['batch']}, length {asked['length']}"
-    return ""
+    return printable(str(result.task.get("dataset") or ""), "")

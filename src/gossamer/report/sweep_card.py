@@ -124,7 +124,8 @@ def _head(swept: Swept) -> list[str]:
     ]
     start = "> **Synthetic data.** The inputs were made up from the model's signature."
     warning = [start] if swept.task.get("synthetic") else []
-    return ["  \n".join(lines), *warning]
+    remarks = [f"> {escape_markdown(str(each))}" for each in swept.task.get("remarks", ())]
+    return ["  \n".join(lines), *warning, *remarks]
 
 
 def _listed(values: dict[str, Any], indent: str = "") -> Iterator[str]:

@@ -138,6 +138,7 @@ def summary(result: Result) -> list[str]:
         lines.append(
             "The inputs were made up from the model's signature: give --data for a real score."
         )
+    lines += words.remarks(result)
     if result.reason:
         lines.append(printable(result.reason, ""))
     if result.placement is not None:

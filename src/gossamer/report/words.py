@@ -168,6 +168,12 @@ def is_synthetic(result: Result) -> bool:
     return bool(result.task.get("synthetic"))
 
 
+def remarks(result: Result) -> list[str]:
+    """What is to be known before scores are believed, in whole sentences."""
+    found = result.task.get("remarks")
+    return [printable(str(each), "") for each in found] if isinstance(found, list | tuple) else []
+
+
 def is_float_win(result: Result) -> bool:
     """Whether the winner is the float model itself."""
     return result.winner is not None and (
@@ -284,12 +290,18 @@ def limit_score(result: Result) -> float | None:
 
 
 def place(result: Result) -> str:
-    """Where the measurement was taken: "AMD EPYC, 2 threads"."""
+    """Where the measurement was taken: "AMD EPYC, 2 threads, batch 1, length 128"."""
     cpu = printable(str(result.environment.get("cpu") or "an unnamed CPU"), "")
     threads = result.environment.get("threads")
-    if threads is None:
-        return cpu
-    return f"{cpu}, {threads} thread{'' if threads == 1 else 's'}"
+    told = "" if threads is None else f"{threads} thread{'' if threads == 1 else 's'}"
+    return ", ".join(part for part in (cpu, told, point(result.batch, result.length)) if part)
+
+
+def point(batch: int | None, length: int | None) -> str:
+    """At which batch size and length models were timed: "batch 1, length 128"."""
+    if batch is None:
+        return ""
+    return f"batch {batch}" + ("" if length is None else f", length {length}")
 
 
 def cpu_words(candidate: Candidate) -> str:

@@ -32,9 +32,11 @@ from gossamer.search.strategy import Work
 from gossamer.search.trial import Trial, Trials
 from gossamer.search.verdict import best, judged, kept, least
 from gossamer.step import Calibration
-from gossamer.task import example
+from gossamer.task import example, has_sequence
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gossamer.search.executor import Executor
     from gossamer.statistics import Statistics
 
@@ -125,6 +127,8 @@ def _outcome(work: Work, started: float) -> Result:
         placement=gain,
         objectives=tuple(prepared.wanted.told) if request.plan else (),
         front=tuple(c.id for c in among),
+        batch=request.batch,
+        length=request.length if has_sequence(prepared.model.inputs) else None,
     )
 
 
@@ -235,8 +239,18 @@ def _task_record(prepared: Prepared) -> dict[str, Any]:
             "search": len(data.search),
             "report": len(data.report),
         },
+        "dataset": _name(prepared.request.data),
+        "remarks": data.remarks,
         **dict(data.description),
     }
+
+
+def _name(data: Path | None) -> str | None:
+    """What people call data that lies there: the name of the folder, or of the file."""
+    if data is None:
+        return None
+    place = data.resolve()
+    return place.stem if place.is_file() else place.name
 
 
 def _calibration_record(found: Statistics | None) -> dict[str, Any] | None:

@@ -37,8 +37,9 @@ class Preprocess:
         crop: Height and width cut from the middle; beyond the image there is black.
         channel_order: Order in which the model takes the channels.
         scale: Factor on the values 0 to 255.
-        mean: Subtracted after scaling, in the model's channel order; one number serves all.
-        std: Divides after that, likewise.
+        mean: Subtracted after scaling, in the model's channel order; one number serves all. None is
+            0, where nobody said any.
+        std: Divides after that, likewise; None is 1.
         resample: Filter that resizes.
         origin: Where these values come from, for reports and messages.
     """
@@ -47,8 +48,8 @@ class Preprocess:
     crop: tuple[int, ...] | None = None
     channel_order: str = "rgb"
     scale: float = 1 / 255
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     resample: str = "bilinear"
     origin: str = "defaults"
 
@@ -65,10 +66,20 @@ class Preprocess:
                 )
         for name in ("mean", "std"):
             values = getattr(self, name)
-            if not values or not all(isinstance(v, int | float) for v in values):
-                raise RecipeError(f"numbers for {name}", f"{values!r} ({self.origin})")
-        if 0 in self.std or not self.scale:
-            raise RecipeError("std and scale other than 0", f"{self.std}, {self.scale}")
+            if values is not None and not (
+                values and all(isinstance(v, int | float) for v in values)
+            ):
+                raise RecipeError(
+                    f"numbers for {name}",
+                    f"{values!r} ({self.origin})",
+                    "One for all channels, or one for each: 0.485,0.456,0.406.",
+                )
+        if 0 in (self.std or ()) or not self.scale:
+            raise RecipeError(
+                "std and scale other than 0",
+                f"{self.std}, {self.scale}",
+                "Leave out what changes nothing; std is 1 then, scale 1/255.",
+            )
         for name, known in (("channel_order", ORDERS), ("resample", tuple(FILTERS))):
             if getattr(self, name) not in known:
                 raise plugins.unknown(f"a value of {name}", str(getattr(self, name)), known)
@@ -79,7 +90,8 @@ class Preprocess:
         Raises:
             DataError: As many means or stds as the model has not channels.
         """
-        for name, values in (("mean", self.mean), ("std", self.std)):
+        means, stds = self.mean or (0.0,), self.std or (1.0,)
+        for name, values in (("mean", means), ("std", stds)):
             if len(values) not in {1, channels}:
                 raise DataError(
                     f"one number{f' or {channels}' if channels > 1 else ''} for {name}",
@@ -90,7 +102,7 @@ class Preprocess:
         x = x.reshape(*x.shape[:2], channels)
         if self.channel_order == "bgr":
             x = x[:, :, ::-1]
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        mean, std = np.array(means, np.float32), np.array(stds, np.float32)
         x = (x * np.float32(self.scale) - mean) / std
         if dtype.kind in "iu":
             info = np.iinfo(dtype.name)
@@ -103,6 +115,17 @@ class Preprocess:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         origin = values.pop("origin")
         return ", ".join(f"{k}={v}" for k, v in values.items() if v is not None) + f" ({origin})"
+
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be known before the score of a model of float pixels is believed."""
+        if self.mean is not None or self.std is not None:
+            return ()
+        to = "to 0..1" if self.scale == 1 / 255 else f"by {self.scale:g}"
+        return (
+            f"No mean or std of pixels is given: they are only scaled {to}. A model that was "
+            "trained on normalized ones scores too low so, the float one too: give --mean and "
+            "--std, or a preprocess.yaml.",
+        )
 
     def _resized(self, image: Image) -> Image:
         if self.size is None:

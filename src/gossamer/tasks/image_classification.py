@@ -100,8 +100,10 @@ class ImageClassification(Task):
 
         data = divide(places, read, request.seed)
         data.calibration.samples.feed(data.calibration.indices[0])  # sizes that do not fit
+        is_float = dtype_of(entry.tensor).kind == "f"  # a model of bytes normalizes them itself
         return replace(
             data,
+            remarks=preprocess.remarks() if is_float else (),
             files=data.files if file is None else (*data.files, file),
             description=(
                 ("preprocessing", preprocess.describe()),

@@ -269,7 +269,9 @@ def test_eval_gives_the_score_over_all_rows(model: Path, data: Path, call) -> No
     done = call("eval", model, "--task", "classification", "--data", data, "--json")
 
     assert done.code == 0, done.out
-    assert done.document.keys() == {"schema_version", "task", "metric", "score", "metrics", "n"}
+    assert done.document.keys() == {
+        *("schema_version", "task", "metric", "score", "metrics", "n", "remarks"),
+    }
     assert done.document["n"] == 96
     assert 0 <= done.document["score"] <= 1
     assert done.err == ""

@@ -66,7 +66,7 @@ def test_accuracy_ratio_and_gain_are_those_that_were_measured(call: Call, tmp_pa
     assert float(row["accuracy ratio [(INT8-FP32)/FP32]"]) == pytest.approx(-0.0005 / 0.8130)
     assert float(row["performance gain [INT8/FP32]"]) == pytest.approx(0.294 / 0.101)
     assert float(row["gain low"]) < float(row["gain high"])
-    assert row["table"] == "ort 1.31.1 on AMD EPYC 9V74 (VNNI), 2 threads"
+    assert row["table"] == "ort 1.31.1 on AMD EPYC 9V74 (VNNI), 2 threads, batch 1"
 
 
 def test_machines_are_columns_of_one_row(call: Call, tmp_path: Path) -> None:

@@ -275,3 +275,19 @@ def test_an_output_without_classes_is_refused() -> None:
 def test_an_output_that_is_not_finite_fails_the_candidate() -> None:
     with pytest.raises(MeasureError, match="NaN or Inf"):
         ImageClassification().row({"z": np.full((1, 3), np.nan, np.float32)}, 0, None)
+
+
+def test_pixels_that_are_only_scaled_are_told(tmp_path: Path) -> None:
+    write_images(tmp_path)
+
+    plain, scaled = opened(tmp_path), opened(tmp_path, scale=0.5)
+    given, bytes_in = (
+        opened(tmp_path, mean=0.0),
+        opened(tmp_path, model(tensor("i", "n", 3, 8, 8, dtype="uint8"))),
+    )
+    (tmp_path / "preprocess.yaml").write_text("std: 0.5")
+
+    assert "only scaled to 0..1" in plain.remarks[0]
+    assert "--mean and --std" in plain.remarks[0]
+    assert "only scaled by 0.5" in scaled.remarks[0]
+    assert given.remarks == bytes_in.remarks == opened(tmp_path).remarks == ()

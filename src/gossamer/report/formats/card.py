@@ -81,11 +81,11 @@ def _front_matter(result: Result) -> str:
 
 
 def _index(result: Result, task: str, metric: str, value: float) -> dict[str, Any]:
-    synthetic = words.is_synthetic(result)
-    dataset = {
-        "type": "synthetic" if synthetic else "custom",
-        "name": "synthetic inputs" if synthetic else "report split of the given data",
-    }
+    name = printable(str(result.task.get("dataset") or "the given data"), "")
+    is_held_out = result.winner is not None and words.is_number(result.winner.report_score)
+    dataset = {"type": "custom", "name": name, "split": "report" if is_held_out else "search"}
+    if words.is_synthetic(result):
+        dataset = {"type": "synthetic", "name": "synthetic inputs"}
     return {
         "name": words.model_name(result),
         "results": [
@@ -226,6 +226,7 @@ def _limits(result: Result) -> list[str]:
         lines.append(f"- Rules of the target {escape_markdown(f'{best.target}: {doubt}')}.")
     if words.is_synthetic(result):
         lines.append("- The data was synthetic: measure on real data before relying on the score.")
+    lines += [f"- {escape_markdown(remark)}" for remark in words.remarks(result)]
     if result.verdict != "met":
         lines.append("- The accuracy budget was not met.")
     return ["## Limits", "\n".join(lines)]
@@ -234,7 +235,9 @@ def _limits(result: Result) -> list[str]:
 def _samples(result: Result) -> str:
     splits = result.task.get("splits")
     count = splits.get("report") if isinstance(splits, dict) else None
-    return f"{count} samples" if isinstance(count, int) else "one set of samples"
+    named = "" if words.is_synthetic(result) else str(result.task.get("dataset") or "")
+    samples = f"{count} samples" if isinstance(count, int) else "one set of samples"
+    return escape_markdown(f"{samples} of {named}" if named else samples)
 
 
 def _reproduce(result: Result) -> list[str]:

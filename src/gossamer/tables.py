@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gossamer import plugins, store
 from gossamer.errors import OutputError, RecipeError
-from gossamer.report import studies, sweep_card, sweep_document
+from gossamer.report import eval_results, studies, sweep_card, sweep_document
 from gossamer.report.writing import WRITERS
 from gossamer.swept import Swept
 
@@ -18,18 +18,27 @@ if TYPE_CHECKING:
 
 
 def tables(
-    outs: Sequence[str | Path], *, format: str = "card", out: str | Path | None = None
+    outs: Sequence[str | Path],
+    *,
+    format: str | None = None,
+    out: str | Path | None = None,
+    benchmark: str | None = None,
 ) -> str:
     """The tables of a format, from every folder; in Markdown, or as the suffix of `out` says.
 
     Args:
         outs: Output folders of compress or sweep, of one machine or several.
-        format: Name of the format.
+        format: Name of the format; None is `card`.
         out: File to write them to: `.md`, `.html`, `.csv` or `.json`.
+        benchmark: The data set and task of a leaderboard on the Hugging Face hub, `cais/hle:hle`.
+            Then the text is the file of `.eval_results` for it, and there are no tables.
 
     Raises:
         InputError: A folder holds no finished study, or there is no such format or suffix.
     """
+    if benchmark is not None:
+        return _written(_benchmark(outs, format, benchmark), out)
+    format = format or "card"
     member: ReportFormat = plugins.load("formats", format)()
     writer = WRITERS.get(Path(out).suffix if out is not None else ".md")
     if not member.is_in_folder and writer is None:
@@ -41,10 +50,25 @@ def tables(
         text = _single(member, format, found)
     else:
         text = writer(member.published(found))
+    return _written(text, out)
+
+
+def _written(text: str, out: str | Path | None) -> str:
     if out is not None:
         store.check_writable(Path(out).parent)
         store.write_text(Path(out), text)
     return text
+
+
+def _benchmark(outs: Sequence[str | Path], format: str | None, benchmark: str) -> str:
+    """Evaluation results for the leaderboard of a benchmark."""
+    if len(outs) != 1 or format is not None:
+        raise RecipeError(
+            "one output folder and no format for the results of a benchmark",
+            f"{len(outs)} folders and {f'the format {format}' if format else 'no format'}",
+            "Such a file holds the score of one model: report each folder by itself.",
+        )
+    return eval_results.text(studies.read(Path(outs[0])), benchmark)
 
 
 def _single(member: ReportFormat, name: str, found: Sequence[Study]) -> str:

@@ -9,11 +9,19 @@ import click
 
 @click.command()
 @click.argument("outs", nargs=-1, required=True, metavar="OUT...", type=click.Path(path_type=Path))
-@click.option("--format", "name", default="card", show_default=True, help="See list formats.")
+@click.option("--format", "name", help="Default: card. See gossamer list formats.")
+@click.option(
+    "--benchmark",
+    metavar="DATASET:TASK",
+    help="Instead: a file for .eval_results of a Hugging Face model repository, such as for "
+    "cais/hle:hle.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A file: .md, .html, .csv or .json; else stdout."
 )
-def report(outs: tuple[Path, ...], name: str, out: Path | None) -> int:
+def report(
+    outs: tuple[Path, ...], name: str | None, benchmark: str | None, out: Path | None
+) -> int:
     """Write published tables from what was measured.
 
     OUT is an output folder of compress or sweep; several are put into one table, also those of
@@ -21,7 +29,7 @@ def report(outs: tuple[Path, ...], name: str, out: Path | None) -> int:
     """
     from gossamer.tables import tables
 
-    text = tables(outs, format=name, out=out)
+    text = tables(outs, format=name, out=out, benchmark=benchmark)
     if out is None:
         click.echo(text, nl=False)
     return 0

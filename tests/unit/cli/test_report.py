@@ -205,3 +205,16 @@ def test_a_card_is_of_one_folder(call: Call, tmp_path: Path) -> None:
     outs = [kept(tmp_path / n, sweeps.sample()) for n in "ab"]
 
     assert "one output folder for the format card" in " ".join(call("report", *outs).err.split())
+
+
+def test_results_of_a_benchmark_are_a_file_for_a_model_repository(
+    call: Call, tmp_path: Path
+) -> None:
+    out, path = kept(tmp_path / "a", results.sample()), tmp_path / ".eval_results" / "b.yaml"
+
+    told = call("report", out, "--benchmark", "org/bench:task", "--out", path)
+    refused = call("report", out, out, "--benchmark", "org/bench:task")
+
+    assert (told.code, told.out, refused.code) == (0, "", 2)
+    assert yaml.safe_load(path.read_text())[0]["dataset"] == {"id": "org/bench", "task_id": "task"}
+    assert "report each folder by itself" in " ".join(refused.err.split())

@@ -22,6 +22,7 @@ from gossamer.errors import (
 from gossamer.measure.isolate import Isolated
 from gossamer.measure.score import References, score, score_baseline
 from gossamer.run import NO_DATA, run
+from gossamer.sources import lower
 from gossamer.step import Calibration
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from gossamer.statistics import Statistics
     from gossamer.task import Split
 
+EXACT, ROUNDED = 1e-5, 1e-2  # in int8 a number may be rounded to the other side
 # what says that this setting cannot be had; anything else ends the sweep, which goes on later
 REFUSALS = (BuildError, CalibrationError, MeasureError, PlanError, InputError)
 
@@ -115,6 +117,9 @@ class Files:
         calibration = self._calibration(setting) if is_static else NO_DATA
         model = self.recipes.at(self.recipes.opset(setting))
         artifact = run(model, recipe, scratch, calibration, self.progress)
+        opset, path = self.recipes.lowered(setting), scratch / artifact.files[0]
+        if opset is not None and path.suffix == ".onnx":
+            lower(path, opset, tolerance=EXACT if setting.is_float else ROUNDED)
         key = _content(artifact, recipe)
         if (models / key).exists():
             store.remove(scratch)

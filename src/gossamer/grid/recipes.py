@@ -74,8 +74,8 @@ class Recipes:
             )
         opset = self.opset(setting)
         remarks: tuple[str, ...] = ()
-        if setting.opset is not None and setting.opset < self.held:
-            remarks = (f"opset {setting.opset}: measured at {self.held}, in which the model opens",)
+        if self.lowered(setting) is not None and target.runtime == "openvino":
+            remarks = (f"opset {setting.opset}: files of OpenVINO have none",)
         if target.runtime == "torch-cpu":
             remarks = (*remarks, PYTORCH)
         if setting.approach is None:
@@ -103,6 +103,10 @@ class Recipes:
     def opset(self, setting: Setting) -> int | None:
         """The opset that the model is moved to; None where it stays as it opens."""
         return setting.opset if setting.opset is not None and setting.opset > self.held else None
+
+    def lowered(self, setting: Setting) -> int | None:
+        """The older opset that the finished file is said in; None where it stays."""
+        return setting.opset if setting.opset is not None and setting.opset < self.held else None
 
     def at(self, opset: int | None) -> FloatModel:
         """The float model in an opset.

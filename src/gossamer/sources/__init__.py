@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gossamer import plugins, store
-from gossamer.errors import SourceError
+from gossamer.errors import BuildError, SourceError
 
 if TYPE_CHECKING:
     from gossamer.source import FloatModel, Source
@@ -55,6 +56,41 @@ def raised(model: FloatModel, opset: int, cache: Path) -> FloatModel:
 
     found = _opened.opened(cache, f"{model.digest[:16]}-{opset}", write)
     return dataclasses.replace(model, path=found.path)
+
+
+def lower(path: Path, opset: int, *, tolerance: float) -> None:
+    """Say the graph of a finished ONNX file in an older opset, in place; outputs are compared.
+
+    Args:
+        path: The file; weights that lie beside it stay so.
+        opset: The older one.
+        tolerance: How far outputs may lie apart, in shares of the largest.
+
+    Raises:
+        BuildError: A node cannot be said in it, or the outputs differ.
+        StorageError: Nothing can be written beside the file.
+    """
+    from gossamer.sources import _lift, _lower, _opened
+    from gossamer.sources._onnx_read import external_files, read_model
+
+    with store.told_apart(path.parent), tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        graph = read_model(path)
+        is_external = bool(external_files(graph))
+        _lower.lower(graph, opset)
+        _lift.name_apart(graph)
+        _opened.save(graph, Path(scratch), external=is_external)
+        try:
+            gap, told = _lift.compared(path, Path(scratch) / _opened.FILE)
+        except Exception as error:
+            gap, told = None, f"{type(error).__name__}: {error}"
+        if gap is None or gap > tolerance:
+            raise BuildError(
+                f"a file that computes the same in opset {opset}",
+                told if gap is None else f"a difference of {gap:.3g} in the output {told!r}",
+                "Take a newer opset, or none.",
+            )
+        for file in Path(scratch).iterdir():
+            file.replace(path if file.name == _opened.FILE else path.parent / file.name)
 
 
 def moved(model: FloatModel, scratch: Path, cache: Path) -> FloatModel:

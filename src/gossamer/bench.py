@@ -75,7 +75,8 @@ def bench(  # noqa: PLR0913 - the options of the command line, by the same names
     loads = _loads((instances, cores_per_instance, threads), rate, arrivals, is_parallel=parallel)
     points = [(b, n) for b in numbers(batch, "--batch") for n in numbers(length, "--length")]
     if cold_starts < 0:
-        raise RecipeError("a number of cold starts of at least 0", repr(cold_starts))
+        hint = "Leave --cold-starts out to take none."
+        raise RecipeError("a number of cold starts of at least 0", repr(cold_starts), hint)
     asked = _Asked(
         runtimes=tuple(runtimes),
         threads=threads or physical_cores(),
@@ -183,7 +184,9 @@ def _loads(
             "An instance has as many threads as cores.",
         )
     if arrivals not in ARRIVALS:
-        raise RecipeError(" or ".join(ARRIVALS), repr(arrivals))
+        raise RecipeError(
+            " or ".join(ARRIVALS), repr(arrivals), f"{ARRIVALS[0]} is the default of --arrivals."
+        )
     where = places(instances, each or threads)
     if instances is None and each is None:
         where = where[:1]
@@ -321,7 +324,9 @@ def numbers(text: str, option: str) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < 1:
-        raise RecipeError(f"whole numbers like 1,8 for {option}", repr(text))
+        raise RecipeError(
+            f"whole numbers like 1,8 for {option}", repr(text), "Separate numbers from 1 by commas."
+        )
     return found
 
 
@@ -340,6 +345,7 @@ def _rates(text: str) -> list[float]:
         raise RecipeError(
             f"requests per second like 50,100 for --rate, from {slowest:g} to {fastest:g}",
             repr(text),
+            "Separate rates by commas, or leave --rate out for a closed loop.",
         )
     return found
 

@@ -42,7 +42,11 @@ def check(
         RecipeError: A limit that says nothing.
     """
     if min_speedup is not None and not 0 < min_speedup < float("inf"):
-        raise RecipeError("a speed-up above 0, like 1.5", repr(min_speedup))
+        raise RecipeError(
+            "a speed-up above 0, like 1.5",
+            repr(min_speedup),
+            "Leave --min-speedup out where speed does not matter.",
+        )
     budget = None if max_drop is None else MaxDrop.parse(max_drop)
     result = _result(Path(out))
     asked = max_drop or result.max_drop

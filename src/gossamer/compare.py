@@ -87,7 +87,11 @@ def share(text: str) -> float:
     """
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*%\s*", text)
     if not found or float(found[1]) >= 100:
-        raise RecipeError("a share of the speed like 5%", repr(text))
+        raise RecipeError(
+            "a share of the speed like 5%",
+            repr(text),
+            "It is what NEW may be slower by, below 100%.",
+        )
     return float(found[1]) / 100
 
 
@@ -130,7 +134,11 @@ def _in_turns(
                 low, high = row["ratio_interval"]
                 found.append(_answered(row, row["ratio"], (low, high), allowed))
     if not found:
-        raise RecipeError("a runtime that runs both models", f"{old} and {new}")
+        raise RecipeError(
+            "a runtime that runs both models",
+            f"{old} and {new}",
+            "Give two models of one format, or name another --runtime.",
+        )
     return found
 
 

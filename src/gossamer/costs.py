@@ -12,6 +12,7 @@ from gossamer.errors import OutputError
 
 SCHEMA_VERSION = 1
 Samples = tuple[float, ...]
+RETIME = "Time the kernels again: gossamer profile MODEL."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,10 +126,14 @@ class Costs:
         top = _mapping(plain, "costs")
         if top.get("schema_version") != SCHEMA_VERSION:
             raise OutputError(
-                f"costs with schema_version {SCHEMA_VERSION}", repr(top.get("schema_version"))[:80]
+                f"costs with schema_version {SCHEMA_VERSION}",
+                repr(top.get("schema_version"))[:80],
+                RETIME,
             )
         if top.get("machine") != machine.dump():
-            raise OutputError(f"costs measured on {machine.dump()}", repr(top.get("machine"))[:300])
+            raise OutputError(
+                f"costs measured on {machine.dump()}", repr(top.get("machine"))[:300], RETIME
+            )
         return cls(
             machine=machine,
             noise_floor=_samples([top.get("noise_floor")], "noise_floor")[0],
@@ -163,7 +168,7 @@ def _interpolated(measured: Mapping[int, float], elements: int) -> float:
 def _by_elements(value: object, where: str) -> dict[int, Samples]:
     found = _mapping(value, where)
     if not all(str(key).isdecimal() for key in found):
-        raise OutputError(f"numbers of elements in {where}", repr(list(found))[:80])
+        raise OutputError(f"numbers of elements in {where}", repr(list(found))[:80], RETIME)
     return {int(key): _samples(raw, where) for key, raw in found.items()}
 
 
@@ -173,11 +178,11 @@ def _samples(value: object, where: str) -> Samples:
         isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) and x >= 0
         for x in given
     ):
-        raise OutputError(f"a list of seconds for {where}", repr(value)[:80])
+        raise OutputError(f"a list of seconds for {where}", repr(value)[:80], RETIME)
     return tuple(float(x) for x in given)
 
 
 def _mapping(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise OutputError(f"a JSON object for {where}", repr(value)[:80])
+        raise OutputError(f"a JSON object for {where}", repr(value)[:80], RETIME)
     return value

@@ -106,7 +106,7 @@ def _check(out: Path, samples: int) -> None:
             f"an empty or absent folder {out}", "a folder with files", "Name another --out."
         )
     if samples < 1:
-        raise RecipeError("at least 1 sample", str(samples))
+        raise RecipeError("at least 1 sample", str(samples), "--samples is 512 by default.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,7 +265,9 @@ def _recipe(asked: _Asked, path: Path, scratch: Path, progress: Progress) -> _Op
     recipe = parse(known)
     if asked.target is not None and asked.target.replace("_", "-") != recipe.target:
         raise RecipeError(
-            f"the target of the recipe, {recipe.target}, or no --target", asked.target
+            f"the target of the recipe, {recipe.target}, or no --target",
+            asked.target,
+            "Leave --target out: the recipe names one.",
         )
     prepared = prepare(_as_recorded(asked.request, known, recipe), scratch, scratch, progress)
     check_model(known, prepared.model, asked.request.model)

@@ -107,7 +107,7 @@ def as_it_is(path: Path, runtime: str) -> FloatModel:
     from gossamer.artifact import sha256
 
     if not path.exists():
-        raise RecipeError(f"a model file at {path}", "nothing there")
+        raise RecipeError(f"a model file at {path}", "nothing there", "Check the path.")
     with Isolated(runtime, path, threads=1) as session:
         inputs, outputs = session.inputs, session.outputs
     is_folder = (path.parent / "config.json").exists()

@@ -203,13 +203,19 @@ def _convert(hint: Any, raw: object, where: str) -> object:
         return float(raw)  # type: ignore[arg-type]
     is_kind = not isinstance(hint, type) or isinstance(raw, hint)
     if not is_kind or (hint is int and isinstance(raw, bool)):
-        raise RecipeError(f"{KINDS.get(hint, hint.__name__)} for {where}", repr(raw))
+        raise RecipeError(
+            f"{KINDS.get(hint, hint.__name__)} for {where}",
+            repr(raw),
+            "The reference of the plug-ins says what each option takes.",
+        )
     return raw
 
 
 def _items(hint: Any, raw: object, where: str) -> tuple[object, ...]:
     if not isinstance(raw, list | tuple):
-        raise RecipeError(f"a list for {where}", repr(raw))
+        raise RecipeError(
+            f"a list for {where}", repr(raw), 'Write [a, b], or one "- " line for each.'
+        )
     each = typing.get_args(hint)[0]
     return tuple(_convert(each, item, f"{where}[{i}]") for i, item in enumerate(raw))
 

@@ -59,9 +59,8 @@ def profile(  # noqa: PLR0913 - the options of the command line, by the same nam
     from gossamer.tasks import choose
 
     if batch < 1 or length < 1 or (threads or 1) < 1:
-        raise RecipeError(
-            "batch, length and threads of at least 1", f"{batch}, {length} and {threads}"
-        )
+        given, hint = f"{batch}, {length} and {threads}", "Leave them out for their defaults."
+        raise RecipeError("batch, length and threads of at least 1", given, hint)
     watcher, cpu = progress or Silent(), named_level(cpu)
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         opened = find(str(model)).open(Path(scratch))

@@ -55,6 +55,7 @@ class QuantSpec:
             raise RecipeError(
                 "u8 or s8 with 2 to 8 bits, u16 or s16 with 2 to 16",
                 f"{self.dtype} with {self.bits} bits",
+                "Give fewer bits, or another type.",
             )
 
     @property

@@ -68,14 +68,22 @@ class Recipe:
             RecipeError: Unknown keys, steps or fields; the message lists the real ones.
         """
         if not isinstance(value, dict) or "target" not in value:
-            raise RecipeError("a mapping with the key target", repr(value)[:80])
+            raise RecipeError(
+                "a mapping with the key target",
+                repr(value)[:80],
+                "compress writes such recipes into recipe.yaml of its output folder.",
+            )
         for key in value:
             if str(key).replace("_", "-") not in KEYS:
                 raise plugins.unknown("a key of a recipe", str(key), tuple(KEYS))
         plain = {str(k).replace("_", "-"): v for k, v in value.items()}
         for key, raw in plain.items():
             if not isinstance(raw, KEYS[key]) or isinstance(raw, bool):
-                raise RecipeError(f"{KEYS[key].__name__} for {key}", repr(raw))
+                raise RecipeError(
+                    f"{KEYS[key].__name__} for {key}",
+                    repr(raw),
+                    f"The keys of a recipe are {', '.join(KEYS)}.",
+                )
         precision = plain.get("precision", "default")
         if precision not in PRECISIONS:
             raise plugins.unknown("a precision of a recipe", precision, PRECISIONS)

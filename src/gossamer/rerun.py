@@ -74,7 +74,7 @@ def rerun(
     plugins.load("targets", parsed.target)  # before any work
     store.check_writable(out)
     if out.exists() and any(out.iterdir()) and not _is_unfinished(parsed, out):
-        raise OutputError(f"an empty or absent folder {out}", "a folder with files")
+        raise OutputError(f"an empty or absent folder {out}", "files in it", "Name another --out.")
     if parsed.module_steps:
         return _rerun_trained(record, parsed, out, watcher)
     from gossamer.sources import find
@@ -271,7 +271,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"a recipe at {path}", f"{type(error).__name__}: {error}") from error
+        told = f"{type(error).__name__}: {error}"
+        raise RecipeError(f"a recipe at {path}", told, "Check the path.") from error
     record = _completed(record)
     _check(record, dict.fromkeys(KEYS, object), str(path))
     for section, keys in KEYS.items():

@@ -146,5 +146,7 @@ class ReportFormat(ABC):
             RecipeError: The format is of one study alone.
         """
         raise RecipeError(
-            "a format of several studies", f"{type(self).__name__} and {len(studies)} studies"
+            "a format of several studies",
+            f"{type(self).__name__} and {len(studies)} studies",
+            "Give it one output folder.",
         )

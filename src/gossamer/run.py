@@ -211,7 +211,11 @@ def planned(model: FloatModel, recipe: Recipe) -> Plan:
             spec: TargetSpec = plugins.load("targets", recipe.target)
             return told(graph, step.placed(graph, spec, recipe.cpu))
     names = [name for each in recipe.graph_steps for name in plugins.dump(each)]
-    raise RecipeError("a recipe with the step quantize-static", f"one with {names}")
+    raise RecipeError(
+        "a recipe with the step quantize-static",
+        f"one with {names}",
+        "Other steps have no plan that is known before they run.",
+    )
 
 
 def fused(model: FloatModel, target: str) -> ir.Model:

@@ -34,7 +34,11 @@ class Ranges:
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise RecipeError("at least one calibration sample", str(self.samples))
+            raise RecipeError(
+                "at least one calibration sample",
+                str(self.samples),
+                "128 is the default of num_calibration_samples.",
+            )
         if self.percentile is not None and not 50 < self.percentile <= 100:
             raise RecipeError(
                 "a percentile above 50, up to 100", repr(self.percentile), "99.999 is usual."
@@ -74,10 +78,16 @@ class Setting:
     def __post_init__(self) -> None:
         if self.level is not None and self.level not in LEVELS:
             raise RecipeError(
-                f"an optimization_level among {', '.join(map(str, LEVELS))}", repr(self.level)
+                f"an optimization_level among {', '.join(map(str, LEVELS))}",
+                repr(self.level),
+                "Below 2 the graph is quantized as exported, from 2 on with operators joined.",
             )
         if self.threads is not None and self.threads < 1:
-            raise RecipeError("at least one thread", repr(self.threads))
+            raise RecipeError(
+                "at least one thread",
+                repr(self.threads),
+                "Leave intra_op_num_threads out for one for each physical core.",
+            )
 
     @property
     def is_float(self) -> bool:

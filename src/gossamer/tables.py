@@ -42,10 +42,16 @@ def tables(
     member: ReportFormat = plugins.load("formats", format)()
     writer = WRITERS.get(Path(out).suffix if out is not None else ".md")
     if not member.is_in_folder and writer is None:
-        raise OutputError(f"a file that ends in {', '.join(WRITERS)}", str(out))
+        raise OutputError(
+            f"a file that ends in {', '.join(WRITERS)}", str(out), "Name another --out."
+        )
     found = [studies.read(Path(each)) for each in outs]
     if not found:
-        raise RecipeError("at least one output folder of compress or sweep", "none")
+        raise RecipeError(
+            "at least one output folder of compress or sweep",
+            "none",
+            "Name the folders that were given as --out.",
+        )
     if member.is_in_folder or writer is None:
         text = _single(member, format, found)
     else:

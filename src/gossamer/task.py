@@ -99,7 +99,11 @@ class TaskData:
         splits = {"calibration": self.calibration, "search": self.search, "report": self.report}
         rows = [(id(s.samples), i) for s in splits.values() for i in s.indices]
         if len(set(rows)) != len(rows):
-            raise DataError("splits without a row in common", "a row that is in two splits")
+            raise DataError(
+                "splits without a row in common",
+                "a row that is in two splits",
+                "This is a fault of the task: every row belongs to one split.",
+            )
         if empty := [name for name, split in splits.items() if not len(split)]:
             raise DataError(
                 "at least one row for each of calibration, search and report",

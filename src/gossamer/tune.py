@@ -97,7 +97,9 @@ def _read(path: Path) -> Request:
     try:
         written = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"a search at {path}", f"{type(error).__name__}: {error}") from error
+        raise RecipeError(
+            f"a search at {path}", f"{type(error).__name__}: {error}", "It is YAML; check the path."
+        ) from error
     found = _checked(written, path)
     plan = {key: found.pop(key) for key in LOOKED_FOR if key in found}
     task, options = _task(found.pop("task", None))
@@ -119,12 +121,20 @@ def _checked(written: object, path: Path) -> dict[str, Any]:
     given = written if isinstance(written, dict) else {}
     found = {str(key).replace("_", "-"): value for key, value in given.items()}
     if missing := [key for key in NEEDED if key not in found]:
-        raise RecipeError(f"{' and '.join(missing)} in the search at {path}", repr(written)[:80])
+        raise RecipeError(
+            f"{' and '.join(missing)} in the search at {path}",
+            repr(written)[:80],
+            "source is the model, as for compress; recipe has open places.",
+        )
     for key, value in found.items():
         if key not in known:
             raise plugins.unknown("a key of a search", key, tuple(known))
         if not isinstance(value, known[key]) or isinstance(value, bool):
-            raise RecipeError(f"{known[key].__name__} for {key} in {path}", repr(value))
+            raise RecipeError(
+                f"{known[key].__name__} for {key} in {path}",
+                repr(value),
+                "Options are called as those of compress.",
+            )
     return found
 
 
@@ -136,4 +146,8 @@ def _task(written: object) -> tuple[str | None, dict[str, Any]]:
         ((name, options),) = written.items()
         if options is None or isinstance(options, dict):
             return str(name), dict(options or {})
-    raise RecipeError("a task, or {task: {option: value}}", repr(written)[:80])
+    raise RecipeError(
+        "a task, or {task: {option: value}}",
+        repr(written)[:80],
+        "Such as task: {text-classification: {metric: f1}}.",
+    )

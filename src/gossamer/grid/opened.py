@@ -119,7 +119,11 @@ def _places(dataset: Mapping[str, Any]) -> dict[str, Path]:
         if key not in DATASET:
             raise unknown("a key of dataset", str(key), tuple(DATASET))
         if value is not None and not isinstance(value, DATASET[key]):
-            raise RecipeError(f"{DATASET[key][0].__name__} for dataset.{key}", repr(value)[:80])
+            raise RecipeError(
+                f"{DATASET[key][0].__name__} for dataset.{key}",
+                repr(value)[:80],
+                "The data set is one for all settings.",
+            )
     if not dataset:
         return {}
     path = Path(str(dataset.get("path")))

@@ -104,13 +104,16 @@ def read(path: Path) -> list[dict[str, Any]]:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(
-            f"the file of a sweep at {path}", f"{type(error).__name__}: {error}"
+            f"the file of a sweep at {path}",
+            f"{type(error).__name__}: {error}",
+            "It is YAML or JSON; check the path.",
         ) from error
     runs = found if isinstance(found, list) else [found]
     if not runs or not all(isinstance(run, dict) for run in runs):
         raise RecipeError(
             f"a run (a mapping with model_name_or_path), or a list of runs, in {path}",
             repr(found)[:80],
+            "That key names the model, as for compress.",
         )
     return [_checked(run) for run in runs]
 
@@ -123,7 +126,11 @@ def grid(runs: list[dict[str, Any]]) -> Grid:
     """
     shared = _shared(runs)
     if not isinstance(shared.get("model_name_or_path"), str):
-        raise RecipeError("model_name_or_path in a run", f"the keys {', '.join(runs[0])}")
+        raise RecipeError(
+            "model_name_or_path in a run",
+            f"the keys {', '.join(runs[0])}",
+            "It is whatever compress takes as MODEL.",
+        )
     found: dict[Setting, dict[str, Any]] = {}
     asked: dict[str, list[Any]] = {}
     combined = [values for run in runs for values in _combined(run)]
@@ -170,7 +177,11 @@ def _checked(run: dict[Any, Any]) -> dict[str, Any]:
 def _check(key: str, value: object, kinds: tuple[type, ...]) -> None:
     is_number_for_truth = isinstance(value, bool) and bool not in kinds
     if is_number_for_truth or not isinstance(value, kinds):
-        raise RecipeError(f"{' or '.join(WORDS[k] for k in kinds)} for {key}", repr(value)[:80])
+        raise RecipeError(
+            f"{' or '.join(WORDS[k] for k in kinds)} for {key}",
+            repr(value)[:80],
+            "A list of such values makes a grid, where a key may vary.",
+        )
 
 
 def _shared(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -206,7 +217,11 @@ def _alternatives(key: str, value: object) -> list[dict[str, Any]]:
         if each is not None:
             _check(key, each, VARYING[key])
     if not several:
-        raise RecipeError(f"at least one value of {key}", "an empty list")
+        raise RecipeError(
+            f"at least one value of {key}",
+            "an empty list",
+            "Leave the key out, or give it a value.",
+        )
     return [{key: each} for each in several]
 
 
@@ -215,7 +230,9 @@ def _of_mapping(key: str, value: object) -> Iterator[dict[str, Any]]:
         yield {}
         return
     if not isinstance(value, dict):
-        raise RecipeError(f"a mapping for {key}", repr(value)[:80])
+        raise RecipeError(
+            f"a mapping for {key}", repr(value)[:80], "Each of its keys may hold a list of values."
+        )
     known = tuple(k.split(".")[1] for k in VARYING if k.startswith(f"{key}."))
     names = {str(name).replace("-", "_"): each for name, each in value.items()}
     for name in names:
@@ -244,7 +261,9 @@ def _numbers(shared: Mapping[str, Any], key: str, default: int) -> tuple[int, ..
     for each in found:
         _check(key, each, (int,))
     if min(found) < 1:
-        raise RecipeError(f"numbers of at least 1 for {key}", repr(found))
+        raise RecipeError(
+            f"numbers of at least 1 for {key}", repr(found), "Leave the key out for its default."
+        )
     return tuple(dict.fromkeys(found))
 
 
@@ -255,5 +274,9 @@ def _timing(args: Mapping[str, Any]) -> float:
         _check(key, value, TIMING[key])
     seconds = float(args.get("duration", DURATION))
     if not 0 < seconds <= 600:
-        raise RecipeError("a duration above 0, up to 600 seconds", repr(seconds))
+        raise RecipeError(
+            "a duration above 0, up to 600 seconds",
+            repr(seconds),
+            "It is how long each setting is timed at each point; 5 is the default.",
+        )
     return seconds

@@ -38,7 +38,9 @@ def read(path: Path, out: Path) -> Swept:
         value = json.loads(path.read_text(encoding="utf-8"))
         if value["schema_version"] != SCHEMA_VERSION:
             raise OutputError(
-                f"schema_version {SCHEMA_VERSION} in {path}", repr(value["schema_version"])[:80]
+                f"schema_version {SCHEMA_VERSION} in {path}",
+                repr(value["schema_version"])[:80],
+                "Sweep again with --overwrite.",
             )
         return _parsed(value, out)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

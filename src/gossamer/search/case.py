@@ -161,7 +161,11 @@ def of_recipe(model: FloatModel, recipe: Recipe, calibration: Calibration, folde
     save(graph, folder / "graph" / GRAPH)
     found = tuple(s for s in sites(graph.graph) if s.name in everything)
     if not found:
-        raise RecipeError("a recipe that quantizes something", "one whose sites are all in float")
+        raise RecipeError(
+            "a recipe that quantizes something",
+            "one whose sites are all in float",
+            "There is nothing to diagnose: give another recipe.",
+        )
     return Case(
         given=given,
         graph=folder / "graph" / GRAPH,

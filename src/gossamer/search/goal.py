@@ -60,5 +60,7 @@ def parse_seconds(text: str) -> float:
     """
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([smh])\s*", text)
     if not found or float(found[1]) == 0:
-        raise RecipeError("a time like 90s, 10m or 2h", repr(text))
+        raise RecipeError(
+            "a time like 90s, 10m or 2h", repr(text), "A number and its unit: s, m or h."
+        )
     return float(found[1]) * SECONDS[found[2]]

@@ -127,6 +127,7 @@ def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Pre
         raise RecipeError(
             "batch, length and threads of at least 1",
             f"{request.batch}, {request.length} and {request.threads}",
+            "Leave them out for their defaults.",
         )
     seconds = parse_seconds(request.budget)
     wanted = Wanted.parse(request.plan)

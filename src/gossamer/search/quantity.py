@@ -53,7 +53,9 @@ class Objective:
             return cls(name=name, direction=LARGER if higher_is_better else SMALLER)
         if name not in KNOWN:
             raise RecipeError(
-                f"an objective: score, {', '.join(KNOWN)}, or one like maximize f1", repr(text)
+                f"an objective: score, {', '.join(KNOWN)}, or one like maximize f1",
+                repr(text),
+                "A metric of the task needs its direction.",
             )
         return cls(name=name, direction=KNOWN[name][0])
 
@@ -90,11 +92,19 @@ class Constraint:
         """
         found = re.fullmatch(rf"\s*([\w-]+)\s*(<=|>=)\s*({NUMBER})\s*([A-Za-z]*)\s*", text)
         if not found:
-            raise RecipeError("a constraint like size <= 5MB or f1 >= 0.8", repr(text))
+            raise RecipeError(
+                "a constraint like size <= 5MB or f1 >= 0.8",
+                repr(text),
+                "A quantity, <= or >=, and a bound.",
+            )
         name = found[1].replace("_", "-")
         units = KNOWN[name][1] if name in KNOWN else {"": 1.0}
         if found[4] not in units:
-            raise RecipeError(f"{name} in {' or '.join(u or 'no unit' for u in units)}", repr(text))
+            raise RecipeError(
+                f"{name} in {' or '.join(u or 'no unit' for u in units)}",
+                repr(text),
+                "Write the unit right behind the number.",
+            )
         return cls(name=name, is_most=found[2] == "<=", bound=float(found[3]) * units[found[4]])
 
     def excess(self, candidate: Candidate) -> float:

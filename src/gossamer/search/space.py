@@ -133,7 +133,9 @@ def _parsed(written: Any, where: str) -> Any:
 
 def _choice(values: Any, where: str) -> Choice:
     if not isinstance(values, list) or not values:
-        raise RecipeError(f"a list of values for the choice at {where}", repr(values))
+        raise RecipeError(
+            f"a list of values for the choice at {where}", repr(values), "Write choice: [a, b]."
+        )
     names = [_name(value) for value in values]
     # two of one plug-in are called by all that is said of them
     labels = tuple(
@@ -141,7 +143,11 @@ def _choice(values: Any, where: str) -> Choice:
         for name, value in zip(names, values, strict=True)
     )
     if len(set(labels)) < len(labels):
-        raise RecipeError(f"values that differ for the choice at {where}", repr(values))
+        raise RecipeError(
+            f"values that differ for the choice at {where}",
+            repr(values),
+            "Take out those that are there twice.",
+        )
     parsed = tuple(
         _parsed(each, f"{where}.{label}") for label, each in zip(labels, values, strict=True)
     )
@@ -158,16 +164,20 @@ def _range(fields: Any, where: str) -> Range:
     known = ("low", "high", "step", "log")
     if not isinstance(fields, dict) or not {"low", "high"} <= set(fields) <= set(known):
         raise RecipeError(
-            f"low and high, maybe step or log, for the range at {where}", repr(fields)
+            f"low and high, maybe step or log, for the range at {where}",
+            repr(fields),
+            "Write range: {low: 0, high: 1}.",
         )
     read = {k: _number(fields[k], f"{where}.{k}") for k in known[:3] if fields.get(k) is not None}
     found = Range(**read, log=bool(fields.get("log", False)))
     if not found.low < found.high or (found.step or 1) <= 0 or (found.log and found.low <= 0):
         raise RecipeError(
-            f"low below high, a positive step, and a positive low with log at {where}", repr(fields)
+            f"low below high, a positive step, and a positive low with log at {where}",
+            repr(fields),
+            "Write range: {low: 0, high: 1}.",
         )
     if found.log and found.step is not None:
-        raise RecipeError(f"step or log for the range at {where}", "both")
+        raise RecipeError(f"step or log for the range at {where}", "both", "Take one of them out.")
     return found
 
 
@@ -175,7 +185,9 @@ def _number(raw: Any, where: str) -> float:
     if isinstance(raw, str) and plugins.NUMBER.fullmatch(raw):
         return float(raw)
     if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise RecipeError(f"a number for {where}", repr(raw))
+        raise RecipeError(
+            f"a number for {where}", repr(raw), "Write 5.0e-5 for 5e-5, which YAML reads as a text."
+        )
     return raw
 
 
@@ -201,7 +213,11 @@ def _points(data: Any, name: str) -> Iterator[dict[str, Any]]:
     if isinstance(data, Range):
         numbers = data.points()
         if numbers is None:
-            raise RecipeError(f"a step for the range {name}, for a grid", "none")
+            raise RecipeError(
+                f"a step for the range {name}, for a grid",
+                "none",
+                "Add one, or take another strategy: random, tpe or nsga2.",
+            )
         yield from ({name: number} for number in numbers)
     elif isinstance(data, Choice):
         for label, value in zip(data.labels, data.values, strict=True):

@@ -85,13 +85,25 @@ def targets(recipe: object) -> tuple[str, ...]:
         return (found,)
     if isinstance(found, Choice) and all(isinstance(value, str) for value in found.values):
         return found.labels
-    raise RecipeError("a recipe with a target, or a choice of some", repr(recipe)[:80])
+    raise RecipeError(
+        "a recipe with a target, or a choice of some",
+        repr(recipe)[:80],
+        "Add target: ort-cpu to the recipe, say.",
+    )
 
 
 def _texts(written: object, where: str) -> tuple[str, ...]:
     found = [written] if isinstance(written, str) else written
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise RecipeError(f"a list of texts for {where}", repr(written))
+        raise RecipeError(
+            f"a list of texts for {where}",
+            repr(written),
+            'Write each in a line of its own that begins with "- ".',
+        )
     if where == "objectives" and not found:
-        raise RecipeError("at least one objective", "none")
+        raise RecipeError(
+            "at least one objective",
+            "none",
+            "Leave the key out, and latency is what shall be small.",
+        )
     return tuple(found)

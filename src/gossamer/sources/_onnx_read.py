@@ -94,7 +94,11 @@ def digest_of(path: Path, others: tuple[str, ...] = ()) -> str:
             return first
         lines = [first, *(f"{_sha256(path.parent / name)} {name}" for name in others)]
     except OSError as error:
-        raise SourceError(f"readable files beside {path}", _one_line(error)) from error
+        raise SourceError(
+            f"readable files beside {path}",
+            _one_line(error),
+            "Weights beside a graph belong to it: copy them too.",
+        ) from error
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -108,7 +112,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if not path.is_file():
-        raise SourceError("an ONNX file", f"{str(path)!r}, which is no file")
+        raise SourceError("an ONNX file", f"{str(path)!r}, which is no file", "Check the path.")
     try:
         if path.stat().st_size > PROTOBUF_LIMIT:
             raise SourceError(
@@ -118,7 +122,9 @@ def _parsed(path: Path) -> onnx.ModelProto:
             )
         return onnx.load(str(path), format="protobuf", load_external_data=False)
     except OSError as error:
-        raise SourceError(f"a readable file {path}", _one_line(error)) from error
+        raise SourceError(
+            f"a readable file {path}", _one_line(error), "Check its permissions."
+        ) from error
     except DecodeError as error:
         raise damage(path) from error
 

@@ -127,7 +127,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SourceError(f"a readable {path}", f"{type(error).__name__}: {error}") from error
+        raise SourceError(
+            f"a readable {path}",
+            f"{type(error).__name__}: {error}",
+            "Save the model again with save_pretrained.",
+        ) from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise SourceError(
             f"a transformers configuration in {path}",

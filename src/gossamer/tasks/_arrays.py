@@ -103,6 +103,7 @@ def _open_file(path: Path, inputs: tuple[TensorType, ...], *, labelled: bool) ->
             raise DataError(
                 "arrays with samples along their first axis",
                 f"{name} with shape () in {path}",
+                "Axis 0 of each array counts the samples.",
             )
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) != 1:
@@ -112,7 +113,7 @@ def _open_file(path: Path, inputs: tuple[TensorType, ...], *, labelled: bool) ->
             "Axis 0 of each array counts the samples.",
         )
     if 0 in lengths.values():
-        raise DataError("at least one sample", f"empty arrays in {path}")
+        raise DataError("at least one sample", f"empty arrays in {path}", "Give more data.")
     labels = _classes(arrays.pop(LABELS), path) if labelled else None
     for tensor in inputs:
         array = arrays[tensor.name]
@@ -132,7 +133,11 @@ def _check_one(path: Path, inputs: tuple[TensorType, ...], *, labelled: bool) ->
         return 0
     labels = _classes(arrays[LABELS].reshape(-1), path)
     if labels.size != 1:
-        raise DataError("one label per file in a folder of .npz files", f"{labels.size} in {path}")
+        raise DataError(
+            "one label per file in a folder of .npz files",
+            f"{labels.size} in {path}",
+            "Save each sample with its own label, or all in one .npz.",
+        )
     return int(labels[0])
 
 

@@ -67,7 +67,7 @@ def asked_columns(text: str) -> dict[str, str]:
     for part in text.split(","):
         role, equals, column = (piece.strip() for piece in part.partition("="))
         if not equals or not column:
-            raise RecipeError("columns like text=0,pair=1,label=2", repr(text))
+            raise RecipeError("columns like text=0,pair=1,label=2", repr(text), HINT)
         if role not in ROLES:
             raise plugins.unknown("a role of a column", role, ROLES)
         asked[role] = column
@@ -87,7 +87,9 @@ def find_columns(table: Table, asked: dict[str, str] | None) -> Columns:
         header, skip = tuple(cell.strip() for cell in table.rows[0]), 1
     rows = table.rows[skip:]
     if not rows:
-        raise DataError("rows below the header", f"{table.path} with a header alone")
+        raise DataError(
+            "rows below the header", f"{table.path} with a header alone", "Give more data."
+        )
     if asked:
         found = {role: _place(column, header, table) for role, column in asked.items()}
         return Columns(

@@ -67,7 +67,11 @@ class ImageInput:
         if channels is None:
             channels = 3
         if channels not in MODES:
-            raise DataError("1 or 3 channels", f"{model.inputs[0].name} of shape {shape}")
+            raise DataError(
+                "1 or 3 channels",
+                f"{model.inputs[0].name} of shape {shape}",
+                "Save arrays as .npz and use --task classification.",
+            )
         return cls(
             tensor=model.inputs[0],
             channels_first=first,
@@ -206,7 +210,11 @@ def _from_table(path: Path) -> Listing:
         file_column, label_column = header.index(named[0]), header.index("label")
         rows = rows[1:]
     if any(len(row) < 2 for row in rows):
-        raise DataError("a csv with file,label", f"a row of one cell in {path}")
+        raise DataError(
+            "a csv with file,label",
+            f"a row of one cell in {path}",
+            "Every row is a file and its label.",
+        )
     roots = (path.parent, path.parent / "images", path.parent / path.stem)
     files, names = [], []
     for row in rows:

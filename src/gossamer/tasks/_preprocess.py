@@ -206,7 +206,11 @@ def _from_yaml(path: Path, default: Preprocess) -> Preprocess:
         raise DataError("preprocessing as YAML", f"{path}: {error}", "Repair it.") from error
     known = tuple(f.name.replace("_", "-") for f in fields(Preprocess) if f.name != "origin")
     if not isinstance(value, dict):
-        raise DataError(f"a mapping with {', '.join(known)}", f"{value!r} in {path}")
+        raise DataError(
+            f"a mapping with {', '.join(known)}",
+            f"{value!r} in {path}",
+            "Write one key in each line: mean: [0.485, 0.456, 0.406].",
+        )
     values = {}
     for key, raw in value.items():
         if str(key).replace("_", "-") not in known:

@@ -134,7 +134,9 @@ def _json_lines(path: Path, text: str) -> list[dict[str, Any]]:
             raise DataError("JSON", f"{path}, line {number}: {error}", hint) from error
         if not isinstance(record, dict):
             raise DataError(
-                "one JSON object per line", f"{type(record).__name__} in {path}, line {number}"
+                "one JSON object per line",
+                f"{type(record).__name__} in {path}, line {number}",
+                'Every line is one object like {"text": "…", "label": 1}.',
             )
         records.append(record)
     return records

@@ -112,11 +112,11 @@ def text_tokens(model: FloatModel, path: Path) -> tuple[tuple[int, ...], list[ND
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError("a text in UTF-8", f"{path}: {error}") from error
+        raise DataError("a text in UTF-8", f"{path}: {error}", "Save it as UTF-8.") from error
     first = backend.encode("").ids
     tokens = backend.encode(text, add_special_tokens=False).ids
     if not tokens:
-        raise DataError("a text of some tokens", f"none in {path}")
+        raise DataError("a text of some tokens", f"none in {path}", "Give more text.")
     return tuple(first) if len(first) == 1 else (), [np.array(tokens)]
 
 

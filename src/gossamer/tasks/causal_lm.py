@@ -47,7 +47,7 @@ class CausalLm(Task):
     def __post_init__(self) -> None:
         if self.length < 2:
             needed = "a length of at least 2 tokens: one to see, one to tell"
-            raise RecipeError(needed, f"{self.length}")
+            raise RecipeError(needed, f"{self.length}", "256 is the default of --length.")
 
     @property
     def metric_name(self) -> str:
@@ -160,7 +160,11 @@ def _documents(model: FloatModel, path: Path) -> tuple[tuple[int, ...], list[NDA
     if path.is_dir():
         files = [p for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES]
         if not files:
-            raise DataError(NEEDED, f"the folder {path}, which is empty of them")
+            raise DataError(
+                NEEDED,
+                f"the folder {path}, which is empty of them",
+                "Files are .txt or .npz; check the path.",
+            )
         parts = [_documents(model, file) for file in files]
         return parts[0][0], [document for _, found in parts for document in found]
     if path.suffix.lower() != ".npz":
@@ -169,13 +173,14 @@ def _documents(model: FloatModel, path: Path) -> tuple[tuple[int, ...], list[NDA
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[name] for name in file.files]
     except (OSError, ValueError) as error:
-        raise DataError(NEEDED, f"{path}: {error}") from error
+        raise DataError(NEEDED, f"{path}: {error}", "Save arrays with numpy.savez.") from error
     documents = [row for a in arrays for row in (a if a.ndim == 2 else [a])]
     for document in documents:
         if document.ndim != 1 or document.dtype.kind not in "iu" or (document < 0).any():
             raise DataError(
                 "arrays of token numbers: a document, or one in each row",
                 f"{document.dtype} of shape {document.shape} in {path}",
+                "Save whole numbers from 0, without padding.",
             )
     return (), documents
 

@@ -51,7 +51,9 @@ class TextClassification(Task):
             asked_columns(self.columns)
         if self.length < 3:
             raise RecipeError(
-                "a length of at least 3 tokens: two of them are special", str(self.length)
+                "a length of at least 3 tokens: two of them are special",
+                str(self.length),
+                "128 is the default.",
             )
 
     @property

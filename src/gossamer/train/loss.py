@@ -152,7 +152,11 @@ class Loss(ABC):
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise RecipeError("a weight of at least 0", repr(self.weight))
+            raise RecipeError(
+                "a weight of at least 0",
+                repr(self.weight),
+                "1 is the default; leave out a loss that shall not count.",
+            )
 
     def watch(self, student: nn.Module, teacher: nn.Module | None) -> Watch:  # noqa: ARG002
         """The modules whose outputs it has to see; none for losses of logits.

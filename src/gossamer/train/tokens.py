@@ -92,12 +92,20 @@ def _vocabulary(folder: Path) -> dict[str, int] | None:
                 vocab = {token: i for i, (token, _) in enumerate(vocab)}
             return {**vocab, **{t["content"]: t["id"] for t in content.get("added_tokens", ())}}
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"a tokenizer with a vocabulary in {whole}", repr(error)) from error
+            raise InputError(
+                f"a tokenizer with a vocabulary in {whole}",
+                repr(error),
+                "Save the tokenizer again with save_pretrained.",
+            ) from error
     if (lines := folder / "vocab.txt").is_file():
         try:
             text = lines.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise InputError(f"a token in each line of {lines}", str(error)) from error
+            raise InputError(
+                f"a token in each line of {lines}",
+                str(error),
+                "Save the tokenizer again with save_pretrained.",
+            ) from error
         return {token: i for i, token in enumerate(text.removesuffix("\n").split("\n"))}
     if (plain := folder / "vocab.json").is_file():
         return dict(_read(plain))
@@ -108,7 +116,9 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"readable JSON in {path}", str(error)) from error
+        raise InputError(
+            f"readable JSON in {path}", str(error), "Save the tokenizer again with save_pretrained."
+        ) from error
 
 
 def _id(vocabulary: dict[str, int], token: str) -> str:

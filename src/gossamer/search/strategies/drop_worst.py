@@ -31,7 +31,9 @@ class DropWorst(Strategy):
         """
         if space is None or space.is_open:
             raise RecipeError(
-                "a recipe in which everything is decided, for drop-worst", "one with open places"
+                "a recipe in which everything is decided, for drop-worst",
+                "one with open places",
+                "Decide them, or take another strategy, such as tpe.",
             )
 
     def explore(self, work: Work) -> None:
@@ -44,7 +46,11 @@ class DropWorst(Strategy):
         assert space is not None  # check() saw to it
         rung = Rung.of(space.data, request.cpu, request.seed, "as written")
         if not rung.is_static:
-            raise RecipeError("a recipe with quantize-static, for drop-worst", "another one")
+            raise RecipeError(
+                "a recipe with quantize-static, for drop-worst",
+                "another one",
+                "Sites go back to float in static int8 alone.",
+            )
         if not work.limits.reached(rung):
             work.trials.evaluate(rung, work.calibration)
             repair(work, [rung])

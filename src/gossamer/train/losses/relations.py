@@ -42,7 +42,11 @@ class Relations(Loss):
     def __post_init__(self) -> None:
         Loss.__post_init__(self)
         if self.heads < 0:
-            raise RecipeError("a number of heads, or 0 for the teacher's", repr(self.heads))
+            raise RecipeError(
+                "a number of heads, or 0 for the teacher's",
+                repr(self.heads),
+                "Leave heads out for the teacher's.",
+            )
 
     def watch(self, student: nn.Module, teacher: nn.Module | None) -> Watch:
         """Queries, keys and values of the one layer in both."""

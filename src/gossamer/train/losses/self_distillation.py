@@ -57,6 +57,7 @@ class SelfDistillation(Loss):
             raise RecipeError(
                 "exits, an imitation between 0 and 1 and a closeness of at least 0",
                 f"{list(self.exits)}, {self.imitation} and {self.closeness}",
+                "exits.*, 0.3 and 0.03 are the defaults.",
             )
 
     def watch(self, student: nn.Module, teacher: nn.Module | None) -> Watch:  # noqa: ARG002

@@ -51,7 +51,9 @@ class Fit(ModuleStep):
         }
         for name in (name for name, is_wrong in wrong.items() if is_wrong):
             received = getattr(self, name.replace("-", "_"))
-            raise RecipeError(f"a positive number for fit.{name}", f"{received}")
+            raise RecipeError(
+                f"a positive number for fit.{name}", f"{received}", "Leave it out for its default."
+            )
 
     def apply(self, model: nn.Module, context: ModuleContext) -> nn.Module:
         """The trained module, in eval mode.

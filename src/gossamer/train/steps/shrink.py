@@ -77,11 +77,19 @@ class Shrink(ModuleStep):
     def __post_init__(self) -> None:
         for name in ("ffn", "heads", "channels"):
             if not 0 <= getattr(self, name) < 1:
-                raise RecipeError(f"{name} from 0 to below 1", f"{getattr(self, name)}")
+                raise RecipeError(
+                    f"{name} from 0 to below 1",
+                    f"{getattr(self, name)}",
+                    "It is the share that goes: 0.25 takes out a quarter.",
+                )
         for name in BUDGETS:
             share = getattr(self, name)
             if share is not None and not 0 < share <= 1:
-                raise RecipeError(f"{name.replace('_', '-')} above 0 and up to 1", f"{share}")
+                raise RecipeError(
+                    f"{name.replace('_', '-')} above 0 and up to 1",
+                    f"{share}",
+                    "It is the share that may stay: 0.5 keeps half.",
+                )
         if self.criterion.needs == "inputs":
             raise RecipeError(
                 "a criterion that looks at weights or gradients",
@@ -90,7 +98,11 @@ class Shrink(ModuleStep):
             )
         if self.channel_multiple < 1 or self.batches < 1:
             given = f"{self.channel_multiple} and {self.batches}"
-            raise RecipeError("a channel-multiple and a number of batches from 1", given)
+            raise RecipeError(
+                "a channel-multiple and a number of batches from 1",
+                given,
+                "8 and 64 are the defaults.",
+            )
 
     def apply(self, model: nn.Module, context: ModuleContext) -> nn.Module:
         """The smaller model, in eval mode.

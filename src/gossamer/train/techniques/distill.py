@@ -42,7 +42,11 @@ class Distill(Technique):
         if not self.losses:
             raise RecipeError("at least one loss", "none", "Leave the technique out instead.")
         if not (math.isfinite(self.hard_weight) and self.hard_weight >= 0):
-            raise RecipeError("a hard-weight of at least 0", repr(self.hard_weight))
+            raise RecipeError(
+                "a hard-weight of at least 0",
+                repr(self.hard_weight),
+                "0.5 is the default; 0 learns from the teacher alone.",
+            )
 
     @property
     def needs(self) -> frozenset[str]:

@@ -46,10 +46,14 @@ class GroupLasso(Technique):
 
     def __post_init__(self) -> None:
         if not self.strength >= 0:
-            raise RecipeError("a strength of at least 0", f"{self.strength}")
+            raise RecipeError(
+                "a strength of at least 0", f"{self.strength}", "0.001 is the default."
+            )
         if self.pattern.share < 1:
             raise RecipeError(
-                "a pattern whose blocks become zero as a whole", type(self.pattern).__name__
+                "a pattern whose blocks become zero as a whole",
+                type(self.pattern).__name__,
+                "Take block or channel.",
             )
 
     def attach(

@@ -56,6 +56,7 @@ class QuantizeAware(Technique):
             raise RecipeError(
                 "a share above 0 and up to 1, and freeze-after of 0 or more",
                 f"{self.share} and {self.freeze_after}",
+                "0.01 and 0 are the defaults.",
             )
 
     @property

@@ -73,23 +73,34 @@ class Sparsify(Technique):
         highest = self.pattern.share
         if not 0 <= self.sparsity <= highest or self.sparsity >= 1:
             most = f"at most {highest:g}" if highest < 1 else "less than 1"
-            raise RecipeError(f"a sparsity of at least 0 and {most}", f"{self.sparsity}")
+            raise RecipeError(
+                f"a sparsity of at least 0 and {most}",
+                f"{self.sparsity}",
+                "It is the share of zeros; another pattern allows others.",
+            )
         if not 0 <= self.start <= self.end <= 1:
             raise RecipeError(
-                "start and end with 0 <= start <= end <= 1", f"{self.start} and {self.end}"
+                "start and end with 0 <= start <= end <= 1",
+                f"{self.start} and {self.end}",
+                "They are shares of the training; 0.7 is the default of end.",
             )
         if not 0 <= self.min_sparsity <= self.sparsity or not self.max_sparsity <= 1:
             raise RecipeError(
                 "0 <= min-sparsity <= sparsity, and max-sparsity <= 1",
                 f"{self.min_sparsity}, {self.sparsity} and {self.max_sparsity}",
+                "0 and 0.98 are the defaults.",
             )
         if min(self.interval or 1, self.looks) < 1 or self.interval == 0:
             raise RecipeError(
-                "an interval and looks of at least 1", f"{self.interval} and {self.looks}"
+                "an interval and looks of at least 1",
+                f"{self.interval} and {self.looks}",
+                "Leave them out for their defaults.",
             )
         if self.scope == "global" and self.criterion.compares != "layers":
             raise RecipeError(
-                f"scope local for a criterion that compares within each {self._compared}", "global"
+                f"scope local for a criterion that compares within each {self._compared}",
+                "global",
+                "Leave scope out, or take another criterion, such as magnitude.",
             )
 
     @property

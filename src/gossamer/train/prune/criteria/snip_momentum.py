@@ -25,7 +25,11 @@ class SnipMomentum(Criterion):
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
-            raise RecipeError("a momentum of at least 0 and less than 1", f"{self.momentum}")
+            raise RecipeError(
+                "a momentum of at least 0 and less than 1",
+                f"{self.momentum}",
+                "0.9 is the default.",
+            )
 
     def gather(self, seen: Tensor, weight: Tensor, given: Tensor) -> None:
         """S ← β S + |W·G|."""

@@ -33,7 +33,7 @@ class Sparsegpt(Criterion):
 
     def __post_init__(self) -> None:
         if not self.damping > 0:
-            raise RecipeError("a damping above 0", f"{self.damping}")
+            raise RecipeError("a damping above 0", f"{self.damping}", "0.01 is the default.")
 
     def begin(self, weight: Tensor) -> Tensor:
         """Zeros, `[inputs, inputs]`."""

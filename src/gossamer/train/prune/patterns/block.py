@@ -27,7 +27,11 @@ class Block(Pattern):
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns) < 1:
-            raise RecipeError("a block of at least 1 x 1", f"{self.rows} x {self.columns}")
+            raise RecipeError(
+                "a block of at least 1 x 1",
+                f"{self.rows} x {self.columns}",
+                "4 x 1 is the default.",
+            )
 
     @property
     def width(self) -> int:

@@ -31,7 +31,11 @@ class NOfM(Pattern):
 
     def __post_init__(self) -> None:
         if not 0 < self.zeros < self.of:
-            raise RecipeError("zeros between 0 and of", f"{self.zeros} zeros of {self.of}")
+            raise RecipeError(
+                "zeros between 0 and of",
+                f"{self.zeros} zeros of {self.of}",
+                "2 of 4 is what sparse tensor cores run.",
+            )
 
     @property
     def share(self) -> float:

@@ -107,7 +107,7 @@ class Files:
             if setting == self.settings[0]:
                 raise
             return {"reason": str(error), "target": setting.framework}
-        return {**made, "remarks": [*remarks, *self._fewer(setting)]}
+        return {**made, "remarks": [*remarks, *made["remarks"], *self._fewer(setting)]}
 
     def _file(self, setting: Setting, recipe: Recipe) -> dict[str, Any]:
         """Build a file; it lies under the digest of its content, so equal ones are one."""
@@ -117,9 +117,7 @@ class Files:
         calibration = self._calibration(setting) if is_static else NO_DATA
         model = self.recipes.at(self.recipes.opset(setting))
         artifact = run(model, recipe, scratch, calibration, self.progress)
-        opset, path = self.recipes.lowered(setting), scratch / artifact.files[0]
-        if opset is not None and path.suffix == ".onnx":
-            lower(path, opset, tolerance=EXACT if setting.is_float else ROUNDED)
+        remarks = self._lowered(setting, scratch / artifact.files[0])
         key = _content(artifact, recipe)
         if (models / key).exists():
             store.remove(scratch)
@@ -135,7 +133,25 @@ class Files:
             "precision": recipe.precision,
             "recipe": recipe.dump(),
             "size_bytes": size,
+            "remarks": remarks,
         }
+
+    def _lowered(self, setting: Setting, path: Path) -> list[str]:
+        """Say a file in the older opset that was asked for; a remark where it stays in its own.
+
+        Only float does: what others are compared with has to be there.
+        """
+        opset = self.recipes.lowered(setting)
+        if opset is None or path.suffix != ".onnx":
+            return []
+        try:
+            lower(path, opset, tolerance=EXACT if setting.is_float else ROUNDED)
+        except BuildError as error:
+            if not setting.is_float:
+                raise
+            why = f"it needed {error.needed}, and has {error.received}"
+            return [f"opset {opset}: float32 is measured at {self.recipes.held}, as {why}"]
+        return []
 
     def _calibration(self, setting: Setting) -> Calibration:
         samples = setting.ranges.samples if setting.ranges else self._default_samples()

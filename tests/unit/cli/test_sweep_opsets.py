@@ -35,3 +35,18 @@ def test_files_are_said_in_an_older_opset(tmp_path: Path, monkeypatch: pytest.Mo
     assert [s.status for s in found.settings] == ["ok", "ok", "failed"]
     assert "which it does not have" in found.settings[2].reason
     assert not found.settings[1].remarks
+
+
+def test_float_is_measured_as_it_opens_where_it_cannot_be_said(tmp_path: Path) -> None:
+    run = run_of(
+        sequences.folder(tmp_path),
+        framework_args={"opset": 1},
+        quantization_approach="static",
+        operators_to_quantize=["MatMul"],
+    )
+
+    found = gossamer.sweep(written(tmp_path / "s.yaml", run), tmp_path / "out")
+
+    assert [s.status for s in found.settings] == ["ok", "failed"]
+    assert "opset 1: float32 is measured at 18" in found.settings[0].remarks[0]
+    assert "# Measured otherwise than asked for" in (found.out / "README.md").read_text()

@@ -41,7 +41,7 @@ def _with_load(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(short_help="Time models against each other, in turns.")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--runtime", "runtimes", multiple=True, help=RUNTIME)
 @click.option("--batch", default="1", show_default=True, help="Batch sizes: 1,8")
@@ -65,9 +65,12 @@ def _with_load(command: Any) -> Any:
     help="MODEL... is OLD NEW, models or documents of --json: exit code 1 if NEW is slower.",
 )
 @click.option("--max-slowdown", default="5%", show_default=True, help="What --compare lets pass.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Only the document, on stdout.")
 def bench(*, as_json: bool, compare: bool, max_slowdown: str, **given: Any) -> int:
-    """Time models against each other, interleaved; ratios are against the first."""
+    """Time models against each other, interleaved; ratios are against the first.
+
+    MODEL is a model file, the output folder of compress, or whatever compress takes.
+    """
     if compare:
         return _compare(given, max_slowdown, as_json=as_json)
     from gossamer.bench import bench as run

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Say whether the result of a compress holds a gate.")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--max-drop", help="1% (relative), 0.5pt or 0.3abs; default: what compress was given."

@@ -116,14 +116,18 @@ def _number(text: str) -> str | int | float:
 @click.option("--exclude", multiple=True, metavar="NODES", help=EXCLUDE)
 @click.option("--budget", default="10m", show_default=True, help="Time: 90s, 10m or 2h.")
 @click.option("--trials", type=click.IntRange(1), help="Most candidates to try.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--length", type=click.IntRange(1), default=128, show_default=True)
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Samples per timed call."
+)
+@click.option(
+    "--length", type=click.IntRange(1), default=128, show_default=True, help="Tokens of each."
+)
 @click.option("--threads", type=click.IntRange(1), help="Default: the physical cores.")
 @click.option("--out", type=click.Path(path_type=Path), default="gossamer-out", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on where a killed run stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
 @click.option("--dry-run", is_flag=True, help="List the candidates and write nothing.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the splits.")
 @COSTS
 @click.option("--json", "as_json", is_flag=True, help="Only the result document, on stdout.")
 @_with_task_options
@@ -167,15 +171,20 @@ def _dry_run(given: dict[str, Any], options: dict[str, Any], *, as_json: bool) -
 
 @commands.command(name="eval")
 @click.argument("model")
-@click.option("--task", required=True)
-@click.option("--data", type=click.Path(path_type=Path), required=True)
-@click.option("--runtime", default="ort", show_default=True)
-@click.option("--threads", type=click.IntRange(1))
-@click.option("--seed", type=int, default=0)
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--task", required=True, help="Name of the task: see gossamer list tasks.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="File or folder with samples."
+)
+@click.option("--runtime", default="ort", show_default=True, help="ort, openvino …")
+@click.option("--threads", type=click.IntRange(1), help="Default: the physical cores.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws what the task draws.")
+@click.option("--json", "as_json", is_flag=True, help="Only the document, on stdout.")
 @_with_task_options
 def evaluate(*, as_json: bool, **given: Any) -> int:
-    """Score one model over all rows of a data set."""
+    """Score one model over all rows of a data set.
+
+    MODEL is a model file, the output folder of compress, or whatever compress takes.
+    """
     from gossamer.evaluate import evaluate as run
 
     options = _options(given)
@@ -261,8 +270,8 @@ def diagnose(*, as_json: bool, **given: Any) -> int:
 
 @commands.command()
 @click.argument("model")
-@click.option("--target", "targets", multiple=True)
-@click.option("--cpu", default="portable", show_default=True)
+@click.option("--target", "targets", multiple=True, help="Where it would run; may be repeated.")
+@click.option("--cpu", default="portable", show_default=True, help="Weakest CPU to be right on.")
 @click.option("--exclude", multiple=True, metavar="NODES", help=EXCLUDE)
 def explain(model: str, targets: tuple[str, ...], cpu: str, exclude: tuple[str, ...]) -> int:
     """Say what happens at every site, and why.
@@ -304,9 +313,9 @@ def list_(family: str | None) -> int:
     return 0
 
 
-@commands.command()
+@commands.command(short_help="Train a small network and compress it.")
 @click.option("--out", type=click.Path(path_type=Path), default="gossamer-demo", show_default=True)
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Only the result document, on stdout.")
 def demo(out: Path, *, as_json: bool) -> int:
     """Train a small network, compress it, print the table and write the report."""
     from gossamer.demo import demo as run

@@ -23,13 +23,17 @@ def cache_folder() -> Path:
     return home / "gossamer" / "costs"
 
 
-@click.command()
+@click.command(short_help="Time operators in float32 and in int8 on this machine.")
 @click.argument("model")
 @click.option("--target", "targets", multiple=True, help="Where it will run; may be repeated.")
 @click.option("--cpu", default="portable", show_default=True, help="Weakest CPU to be right on.")
 @click.option("--exclude", multiple=True, metavar="NODES", help="Nodes that stay in float anyway.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--length", type=click.IntRange(1), default=128, show_default=True)
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Samples per call."
+)
+@click.option(
+    "--length", type=click.IntRange(1), default=128, show_default=True, help="Tokens of each."
+)
 @click.option("--threads", type=click.IntRange(1), help="Default: the physical cores.")
 @COSTS
 @click.option("--json", "as_json", is_flag=True, help="Only the document, on stdout.")

@@ -47,15 +47,15 @@ def setting(values: Mapping[str, Any]) -> tuple[Setting, dict[str, Any]]:
         threads=values.get("framework_args.intra_op_num_threads"),
         aware_training=bool(values.get("aware_training")),
     ).collapsed()
-    counted = {key: value if _counts(key, found) else None for key, value in values.items()}
+    counted = {key: value if counts(key, found) else None for key, value in values.items()}
     counted["quantization_approach"] = found.approach
     if found.is_float and "apply_quantization" in values:
         counted["apply_quantization"] = False
     return found, counted
 
 
-def _counts(key: str, found: Setting) -> bool:
-    """Whether a value of the file says anything about the setting."""
+def counts(key: str, found: Setting) -> bool:
+    """Whether a value of the file says anything about a setting."""
     if key in OF_ALL or (not found.is_float and not key.startswith(OF_STATIC)):
         return True
     if key == "calibration.calibration_histogram_percentile":

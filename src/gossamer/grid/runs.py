@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from gossamer.errors import RecipeError
-from gossamer.grid.asked import setting
+from gossamer.grid.asked import counts, setting
 from gossamer.plugins import unknown
 from gossamer.setting import Setting
 
@@ -143,6 +143,9 @@ def grid(runs: list[dict[str, Any]]) -> Grid:
     for values in (*float_ones, *combined):
         one, counted = setting(values)
         found.setdefault(one, counted)
+        for key, known in asked.items():
+            if key not in values and None not in known and counts(key, one):
+                known.append(None)  # what is left out here is a value beside those elsewhere
     times = _timing(shared.get("time_benchmark_args") or {})
     return Grid(
         model=shared["model_name_or_path"],

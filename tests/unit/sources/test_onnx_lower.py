@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,12 @@ def test_what_meant_something_else_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BuildError, match=r"a difference of .* in the output 'y'"):
         lower(path, 12, tolerance=1e-5)
+
+
+def test_a_real_network_can_be_said_in_opset_11(real: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    shutil.copy(real / "cifar10" / "resnet20.onnx", path)
+
+    lower(path, 11, tolerance=0.0)
+
+    assert onnx.load(path).opset_import[0].version == 11

@@ -18,9 +18,9 @@ from gossamer.source import TensorType
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    import onnx_ir as ir
+    import onnx
     from numpy.typing import NDArray
 
     from gossamer.runtime import Feed
@@ -57,14 +57,14 @@ def copy(model: Path, folder: Path) -> tuple[Path, ...]:
     Raises:
         BuildError: The file is no model, or its weights are not there.
     """
-    import onnx_ir as ir
+    import onnx  # not onnx_ir, whose import takes longer than all else that this process does
 
     target = folder / MODEL_FILE
     try:
-        graph = ir.load(model)
-    except Exception as error:  # protobuf and onnx_ir raise many kinds for broken files
+        graph = onnx.load(model, load_external_data=False).graph
+    except Exception as error:  # protobuf raises many kinds for broken files
         raise BuildError("an ONNX file", f"{model}: {error}", "Is it complete?") from error
-    weights = _external_files(graph)
+    weights = tuple(sorted(set(_external_files(graph))))
     for name in weights:
         if not (model.parent / name).is_file():
             raise BuildError(
@@ -74,7 +74,7 @@ def copy(model: Path, folder: Path) -> tuple[Path, ...]:
             )
     if target.exists() and target.samefile(model):
         return target, *(folder / name for name in weights)
-    return _save(graph, target) if weights else _copy(model, target)
+    return _save(model, target) if weights else _copy(model, target)
 
 
 class OrtSession:
@@ -213,13 +213,13 @@ def _copy(model: Path, target: Path) -> tuple[Path, ...]:
     return (target,)
 
 
-def _save(graph: ir.Model, target: Path) -> tuple[Path, ...]:
+def _save(model: Path, target: Path) -> tuple[Path, ...]:
     """Both files; the weights' file has a new name, which the graph must know."""
     import onnx_ir as ir
 
     with store.told_apart(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        ir.save(graph, target, external_data=WEIGHTS_FILE)
+        ir.save(ir.load(model), target, external_data=WEIGHTS_FILE)
     return target, target.with_name(WEIGHTS_FILE)
 
 
@@ -235,14 +235,12 @@ def _tensor_type(value: Any) -> TensorType:
     return TensorType(name=value.name, dtype=NUMPY_NAMES[name], shape=tuple(value.shape))
 
 
-def _external_files(model: ir.Model) -> tuple[str, ...]:
-    """Names of the files that hold weights outside the model file, sorted."""
-    import onnx_ir as ir
-
-    tensors = [
-        v.const_value
-        for graph in model.graphs()
-        for v in graph.initializers.values()
-        if isinstance(v.const_value, ir.ExternalTensor)
-    ]
-    return tuple(sorted({str(t.location) for t in tensors}))
+def _external_files(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names of the files that hold weights outside the model file, of inner graphs too."""
+    for tensor in graph.initializer:
+        if tensor.data_location == tensor.EXTERNAL:
+            yield from (each.value for each in tensor.external_data if each.key == "location")
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _external_files(inner)

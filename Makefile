@@ -11,6 +11,9 @@ EXTRAS := openvino,torch,hf,train,search,ray,demo,dev
 PIP := $(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt
 PYTEST := $(BIN)/pytest -n 2 --dist worksteal $(if $(REAL),--real=$(REAL))
 
+# where this is set, each of the thousand processes that the tests start compiles gossamer anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo test test-all check check-coverage docs bench
 
 help:

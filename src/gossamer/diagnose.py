@@ -26,6 +26,7 @@ from gossamer.step import Calibration
 
 if TYPE_CHECKING:
     from gossamer.diagnosis import Outcome
+    from gossamer.measure.isolate import Successive
     from gossamer.progress import Progress
     from gossamer.recipe import Recipe
     from gossamer.result import Candidate
@@ -143,6 +144,18 @@ class _Opened:
 
 
 def _work(asked: _Asked, out: Path, scratch: Path, progress: Progress) -> Diagnosis:
+    from gossamer.measure.isolate import Successive
+
+    opened = _opened(asked, scratch, progress)
+    with Successive(opened.case.runtime, threads=opened.prepared.threads) as process:
+        found, cures = _found(asked, opened, out, scratch, process)
+    _publish(found, opened, cures, applies=asked.apply)
+    return found
+
+
+def _found(
+    asked: _Asked, opened: _Opened, out: Path, scratch: Path, process: Successive
+) -> tuple[Diagnosis, Cures]:
     from gossamer.measure.score import drop
     from gossamer.search.case import of_recipe
     from gossamer.search.cure import Cures
@@ -150,11 +163,10 @@ def _work(asked: _Asked, out: Path, scratch: Path, progress: Progress) -> Diagno
     from gossamer.search.judge import Judge
     from gossamer.task import affordable
 
-    opened = _opened(asked, scratch, progress)
     prepared, case = opened.prepared, opened.case
     split = affordable(prepared.data.search, asked.samples)
-    progress.stage("score", 2 * len(split))
-    judge = Judge(prepared, split, scratch / "references", case.runtime)
+    prepared.progress.stage("score", 2 * len(split))
+    judge = Judge(prepared, split, scratch / "references", process)
     given = judge.score(case.given)
     sites = examine(case, judge, scratch)
     lost = drop(prepared.task, judge.float_score.value, given.scored.value)
@@ -164,7 +176,7 @@ def _work(asked: _Asked, out: Path, scratch: Path, progress: Progress) -> Diagno
 
         def damages(rung: Rung) -> Damages:
             again = of_recipe(prepared.model, rung.recipe, opened.calibration, scratch / "again")
-            return damage(again, prepared, scratch)
+            return damage(again, judge, scratch)
 
         best = cures.search(opened.rung, damages, is_new=opened.is_new)
     proof = {}
@@ -191,8 +203,7 @@ def _work(asked: _Asked, out: Path, scratch: Path, progress: Progress) -> Diagno
         seconds=time.monotonic() - asked.started,
         command=asked.command,
     )
-    _publish(found, opened, cures, applies=asked.apply)
-    return found
+    return found, cures
 
 
 def _opened(asked: _Asked, scratch: Path, progress: Progress) -> _Opened:
@@ -326,7 +337,7 @@ def _proof(opened: _Opened, cures: Cures, best: Candidate, scratch: Path) -> dic
     prepared = opened.prepared
     split = affordable(prepared.data.report, MOST_ROWS)
     prepared.progress.stage("report split")
-    judge = Judge(prepared, split, scratch / "report", opened.case.runtime)
+    judge = Judge(prepared, split, scratch / "report", cures.judge.process)
     given = judge.score(opened.case.given).scored
     file = next(iter(best.files))
     cured = judge.score(cures.path(best) / file, opened.rung.recipe.precision).scored

@@ -76,6 +76,9 @@ class Model:
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
         _pin(request["cpus"])
         runtime = modules.runtime(request["runtime"])
+        # two large models need not lie in memory beside each other
+        self._parallel = ()
+        self._sessions.pop(request.get("name", ""), None)
         before = time.perf_counter()
         path, options = Path(request["path"]), {k: request[k] for k in ("threads", "precision")}
         if request.get("is_parallel"):

@@ -62,23 +62,37 @@ class Isolated(Child):
         """
         super().__enter__()
         try:
-            reply, _ = self.ask(
-                {
-                    "op": "open",
-                    "runtime": self.runtime,
-                    "path": str(self.path.absolute()),
-                    "threads": self.threads,
-                    "precision": self.precision,
-                    "cpus": usable_cpus()[: self.threads],
-                }
-            )
+            self._open()
         except BaseException:
             self.close()
             raise
+        return self
+
+    def reopen(self, path: Path, precision: Precision = "default") -> None:
+        """Another file in the same process, in which the one before is closed.
+
+        For outputs alone: what was loaded before counts in times and memory.
+
+        Raises:
+            BuildError: The runtime refuses the file, or takes too long.
+        """
+        self.path, self.precision = path, precision
+        self._open()
+
+    def _open(self) -> None:
+        reply, _ = self.ask(
+            {
+                "op": "open",
+                "runtime": self.runtime,
+                "path": str(self.path.absolute()),
+                "threads": self.threads,
+                "precision": self.precision,
+                "cpus": usable_cpus()[: self.threads],
+            }
+        )
         self.inputs = _tensor_types(reply["inputs"])
         self.outputs = _tensor_types(reply["outputs"])
         self.load_seconds = float(reply["load_seconds"])
-        return self
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Feed:
         """All outputs by name.
@@ -102,6 +116,44 @@ class Isolated(Child):
     def peak_rss(self) -> int:
         """Largest resident memory that the child has had so far, in bytes."""
         return int(self.ask({"op": "rss"})[0]["bytes"])
+
+
+class Successive:
+    """One process that opens one file after the other, for their outputs alone.
+
+    To start a process takes longer than a few rows take a small model. A file that brings the
+    process down costs no other: the next one is opened in a new process.
+
+    Args:
+        runtime: Name of the runtime.
+        threads: Threads of the runtime; the process is pinned to as many CPUs.
+    """
+
+    def __init__(self, runtime: str, *, threads: int) -> None:
+        self.runtime = runtime
+        self.threads = threads
+        self._session: Isolated | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._session.close()
+
+    def open(self, path: Path, precision: Precision = "default") -> Isolated:
+        """A session over a file, until the next one is opened.
+
+        Raises:
+            BuildError: The runtime refuses the file, crashes on it, or takes too long.
+            MissingDependency: The runtime is not installed.
+        """
+        if self._session is None or self._session.pid is None:
+            fresh = Isolated(self.runtime, path, threads=self.threads, precision=precision)
+            self._session = fresh.__enter__()
+        else:
+            self._session.reopen(path, precision)
+        return self._session
 
 
 class Together(Child):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gossamer import store
+from gossamer import plugins, store
 from gossamer.errors import GossamerError
 from gossamer.graph.steps.quantize_static import QuantizeStatic
-from gossamer.measure.isolate import Isolated
+from gossamer.measure.isolate import Successive
 from gossamer.measure.noise import worst_noise
 from gossamer.run import NO_DATA, plan, run
 from gossamer.search.ladder import Rung
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gossamer.search.limits import Limits
     from gossamer.search.strategy import Work
     from gossamer.search.trial import Trial
+    from gossamer.target import TargetSpec
 
 RANKING_SAMPLES = 8
 
@@ -129,47 +130,43 @@ def rank(
     sites = [d.site for d in decisions if d.weight is not None]
     everything = [d.site for d in decisions]
     trial.progress.stage("rank sites", len(sites))
-    with _float_outputs(trial, rung, feeds) as expected:
+    spec: TargetSpec = plugins.load("targets", rung.recipe.target)
+    with Successive(spec.runtime, threads=trial.threads) as process:
+        ranking = _Ranking(trial=trial, feeds=feeds, process=process)
+        target = dataclasses.replace(rung.recipe, graph_steps=(), precision="f32")
+        expected = ranking.outputs(dataclasses.replace(rung, recipe=target), NO_DATA)
         damages = []
         for site in sites:
             if is_over():
                 break
             alone = without(rung, tuple(s for s in everything if s != site))
-            damages.append((site, _damage(trial, alone, feeds, expected, calibration)))
+            damages.append((site, ranking.damage(alone, expected, calibration)))
             trial.progress.advance()
     ranked = sorted(damages, key=lambda pair: -pair[1])
     seen = {site for site, _ in ranked}
     return (*ranked, *((site, 0.0) for site in sites if site not in seen))
 
 
-@contextlib.contextmanager
-def _float_outputs(trial: Trial, rung: Rung, feeds: list[Feed]) -> Iterator[list[Feed]]:
-    target = dataclasses.replace(rung.recipe, graph_steps=(), precision="f32")
-    with _opened(
-        trial, target.digest(), dataclasses.replace(rung, recipe=target), NO_DATA
-    ) as session:
-        yield [session.run(feed) for feed in feeds]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Ranking:
+    """Files that are made, run on a few samples in one process, and thrown away."""
 
+    trial: Trial
+    feeds: list[Feed]
+    process: Successive
 
-def _damage(
-    trial: Trial, rung: Rung, feeds: list[Feed], expected: list[Feed], calibration: Calibration
-) -> float:
-    try:
-        with _opened(trial, "alone", rung, calibration) as session:
-            got = [session.run(feed) for feed in feeds]
-    except GossamerError:
-        return float("inf")
-    return worst_noise(expected, got)
+    def outputs(self, rung: Rung, calibration: Calibration) -> list[Feed]:
+        trial, recipe = self.trial, rung.recipe
+        folder: Path = trial.out / "cache" / "ranking" / recipe.digest()
+        artifact = run(trial.model, recipe, folder, calibration, trial.progress)
+        try:
+            session = self.process.open(artifact.path, recipe.precision)
+            return [session.run(feed) for feed in self.feeds]
+        finally:
+            store.remove(folder)
 
-
-@contextlib.contextmanager
-def _opened(trial: Trial, name: str, rung: Rung, calibration: Calibration) -> Iterator[Isolated]:
-    folder: Path = trial.out / "cache" / "ranking" / name
-    artifact = run(trial.model, rung.recipe, folder, calibration, trial.progress)
-    try:
-        with Isolated(
-            artifact.runtime, artifact.path, threads=trial.threads, precision=rung.recipe.precision
-        ) as session:
-            yield session
-    finally:
-        store.remove(folder)
+    def damage(self, rung: Rung, expected: list[Feed], calibration: Calibration) -> float:
+        try:
+            return worst_noise(expected, self.outputs(rung, calibration))
+        except GossamerError:
+            return float("inf")

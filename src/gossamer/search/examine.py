@@ -56,7 +56,7 @@ def examine(case: Case, judge: Judge, folder: Path) -> tuple[SiteDiagnosis, ...]
     """
     prepared = judge.prepared
     alone, accumulated = _local(case, judge, folder)
-    damages = dict(damage(case, prepared, folder))
+    damages = dict(damage(case, judge, folder))
     tensors, overflows = _operands(case, prepared, judge.split)
     found = [
         SiteDiagnosis(
@@ -78,14 +78,15 @@ def examine(case: Case, judge: Judge, folder: Path) -> tuple[SiteDiagnosis, ...]
     return (*worst, *found[WORST:])
 
 
-def damage(case: Case, prepared: Prepared, folder: Path) -> tuple[tuple[str, float], ...]:
+def damage(case: Case, judge: Judge, folder: Path) -> tuple[tuple[str, float], ...]:
     """Sites and noise over signal of the worst output when each is quantized alone, worst first.
 
     Over a few rows of the search split.
     """
+    prepared = judge.prepared
     rows = affordable(prepared.data.search, RANKING_SAMPLES)
     feeds = list(rows.feeds())
-    expected = _outputs(case.reference, case, prepared, feeds)
+    expected = _outputs(case.reference, judge, feeds)
     prepared.progress.stage("each site alone", len(case.sites))
     found = []
     for site in case.sites:
@@ -93,7 +94,7 @@ def damage(case: Case, prepared: Prepared, folder: Path) -> tuple[tuple[str, flo
         others = tuple(name for name in case.everything if name != site.name)
         try:
             save(case.without(others), path)
-            noise = worst_noise(expected, _outputs(path, case, prepared, feeds))
+            noise = worst_noise(expected, _outputs(path, judge, feeds))
         except GossamerError:
             noise = math.inf
         found.append((site.name, noise))
@@ -102,9 +103,9 @@ def damage(case: Case, prepared: Prepared, folder: Path) -> tuple[tuple[str, flo
     return tuple(sorted(found, key=lambda pair: -pair[1]))
 
 
-def _outputs(path: Path, case: Case, prepared: Prepared, feeds: Sequence[Feed]) -> list[Feed]:
-    with Isolated(case.runtime, path, threads=prepared.threads, precision="f32") as session:
-        return [session.run(feed) for feed in feeds]
+def _outputs(path: Path, judge: Judge, feeds: Sequence[Feed]) -> list[Feed]:
+    session = judge.process.open(path, "f32")
+    return [session.run(feed) for feed in feeds]
 
 
 def _local(

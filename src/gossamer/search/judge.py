@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gossamer.diagnosis import decibel
-from gossamer.measure.isolate import Isolated
 from gossamer.measure.noise import Powers
 from gossamer.measure.score import References, score
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from gossamer.measure.isolate import Isolated, Successive
     from gossamer.measurement import ScoreRows
     from gossamer.runtime import Feed, Precision
     from gossamer.search.prepare import Prepared
@@ -39,12 +39,21 @@ class Judged:
 
 
 class Judge:
-    """Scores models on `split`; the float model first, whose outputs are kept on disk."""
+    """Scores models on `split`; the float model first, whose outputs are kept on disk.
 
-    def __init__(self, prepared: Prepared, split: Split, folder: Path, runtime: str) -> None:
+    Attributes:
+        prepared: The request.
+        split: The rows.
+        process: Where models run, one after the other.
+        runtime: Name of their runtime.
+        float_score: The float model's.
+    """
+
+    def __init__(self, prepared: Prepared, split: Split, folder: Path, process: Successive) -> None:
         self.prepared = prepared
         self.split = split
-        self.runtime = runtime
+        self.process = process
+        self.runtime = process.runtime
         self._references = References(folder)
         self.float_score = self._score(prepared.model.path, "f32", is_float=True).scored
 
@@ -59,9 +68,9 @@ class Judge:
 
     def _score(self, path: Path, precision: Precision, *, is_float: bool) -> Judged:
         prepared, powers = self.prepared, Powers()
-        with Isolated(self.runtime, path, threads=prepared.threads, precision=precision) as session:
-            listening = _Listening(session, self._references, self.split, powers, is_float)
-            scored = score(listening, prepared.task, self.split, self._references)
+        session = self.process.open(path, precision)
+        listening = _Listening(session, self._references, self.split, powers, is_float)
+        scored = score(listening, prepared.task, self.split, self._references)
         return Judged(scored=scored, sqnr_db=decibel(1.0, powers.worst()))
 
 

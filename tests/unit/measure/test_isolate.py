@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from gossamer.errors import BuildError, MeasureError, RecipeError
-from gossamer.measure.isolate import Isolated, build
+from gossamer.measure.isolate import Isolated, Successive, build
 from gossamer.memory import peak_rss
 from zoo import crashing, runnable
 
@@ -217,6 +217,38 @@ def test_the_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.stdout.close()
 
     assert_ends(pid)
+
+
+def test_files_are_opened_one_after_the_other_in_one_process(tmp_path: Path) -> None:
+    with Successive("ort", threads=1) as process:
+        first = process.open(runnable.affine(tmp_path), "f32")
+        pid = first.pid
+        outputs = first.run(runnable.affine_feed())
+        second = process.open(runnable.counting(tmp_path))
+        counted = second.run(runnable.counting_feed(1))
+        with pytest.raises(BuildError, match=r"model\.onnx"):
+            process.open(runnable.garbage(tmp_path))
+        again = process.open(runnable.affine(tmp_path)).run(runnable.affine_feed())
+
+        assert second.pid == pid
+        assert [t.name for t in second.inputs] == ["x"]
+        np.testing.assert_allclose(counted["y"], np.sin(np.ones(8)), rtol=1e-6)
+        np.testing.assert_array_equal(again["logits"], outputs["logits"])
+    assert pid is not None
+    assert not is_alive(pid)
+
+
+def test_a_file_that_brings_its_process_down_costs_no_other(tmp_path: Path) -> None:
+    with Successive("ort", threads=1) as process:
+        first = process.open(runnable.affine(tmp_path))
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGSEGV)
+        with pytest.raises(BuildError, match="ended by SIGSEGV"):
+            process.open(runnable.counting(tmp_path))
+
+        outputs = process.open(runnable.affine(tmp_path)).run(runnable.affine_feed())
+
+    np.testing.assert_allclose(outputs["logits"], runnable.affine_by_hand(runnable.affine_feed()))
 
 
 def test_closing_twice_is_as_good_as_once(tmp_path: Path) -> None:

@@ -39,12 +39,15 @@ def held(what: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def is_kept_waiting(code: str, path: Path) -> bool:
-    """Whether a third process does not come in within a second."""
+    """Whether a third process, once it stands at the door, does not come in within a second."""
     told = "import sys\nfrom pathlib import Path\nfrom gossamer import store\n"
-    told += f"from gossamer.measure.exclusive import exclusive\nwith {code}: print('in')"
+    told += "from gossamer.measure.exclusive import exclusive\nprint('at the door', flush=True)\n"
+    told += f"with {code}: print('in')"
     process = subprocess.Popen([sys.executable, "-c", told, path], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"at the door\n"
     try:
-        return not process.communicate(timeout=5)[0]
+        return not process.communicate(timeout=1)[0]
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

@@ -13,7 +13,14 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
+from zoo import clock
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Read when torch and numpy are loaded. Two processes run the tests: with a thread for every core in
+# each, small models wait for threads that spin (four times the CPU time in test_shrink_encoders).
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 hypothesis.settings.register_profile("shared-machine", deadline=None)
 if "CI" not in os.environ:  # there hypothesis chooses its own profile: no deadline, no random seed
@@ -49,10 +56,30 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_turns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Processes of this worker take turns at measuring; those of others need not be waited for."""
+    """Processes of this worker take turns at measuring; those of others need not be waited for.
+
+    Models on one thread run on the first CPU that may be used: of each worker that is another one.
+    """
+    from gossamer.measure import environment, isolate
+
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+    def usable_cpus() -> tuple[int, ...]:
+        cpus = environment.usable_cpus()
+        first = number % len(cpus)
+        return (*cpus[first:], *cpus[:first])
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(isolate, "usable_cpus", usable_cpus)
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.getbasetemp()))
         patch.setenv("TMPDIR", str(tmp_path_factory.getbasetemp()))
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_clock() -> Iterator[None]:
+    """For the tests of a module that look at no time: models are timed for moments only."""
+    with clock.quick():
         yield
 
 

@@ -20,12 +20,17 @@ from gossamer.errors import BuildError
 from gossamer.progress import Silent
 from gossamer.search import trial
 from zoo import crashing, whole
+from zoo.clock import QUICK
 from zoo.network import RECORDER
+
+pytestmark = pytest.mark.usefixtures("quick_clock")
 
 TRIALS = 2  # the fused float graph and one static int8 candidate
 
 # Sends a signal to its own process at one moment of a run that is called `sys.argv`.
-SIGNALLED = """
+SIGNALLED = (
+    QUICK
+    + """
 import json, os, signal, sys
 import gossamer
 from gossamer.progress import Silent
@@ -49,8 +54,11 @@ if moment == "reports":
     publish.yaml.safe_dump = end
 gossamer.compress(**options, progress=Watch())
 """
+)
 # Has no room for any file of more than a page from the report split on.
-FULL = """
+FULL = (
+    QUICK
+    + """
 import json, resource, sys
 import gossamer
 from gossamer.errors import StorageError
@@ -65,13 +73,14 @@ except StorageError as error:
     print(error.hint)
     sys.exit(error.exit_code)
 """
+)
 MOMENTS = (
     *("open the model", "open the data", "try one row", "float baselines", "candidates"),
     *("candidate 1", "calibrate", "candidate 3", "report split", "copy of the winner", "reports"),
 )
 # a shell that starts the tests in the background lets them ignore Ctrl-C
 HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-COMMAND = "import sys; from gossamer.cli.main import main; main(sys.argv[1:])"
+COMMAND = QUICK + "import sys; from gossamer.cli.main import main; main(sys.argv[1:])"
 
 
 @pytest.fixture(scope="module")
@@ -381,12 +390,3 @@ def test_the_report_split_has_the_last_word(
     low, high = result.winner.report_interval
     assert low <= (result.winner.report_drop or 0.0) <= high
     assert ("contradicts" in result.reason) == (verdict == "best_effort")
-
-
-@pytest.mark.slow
-def test_the_time_budget_is_kept(options: dict[str, Any], tmp_path: Path) -> None:
-    more = {**options, "trials": None, "max_drop": "0.0001%", "budget": "15s"}
-
-    result = gossamer.compress(**more, out=tmp_path / "out")
-
-    assert result.seconds < 20

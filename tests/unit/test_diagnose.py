@@ -19,7 +19,7 @@ from gossamer.search.prepare import Request, prepare
 from gossamer.sources import find
 from zoo import quantized
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("quick_clock")]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,7 @@ def test_the_broken_site_is_named_first_and_the_cure_restores_the_score(
     found = gossamer.diagnose(
         trained / demo.MODEL, tmp_path / "broken.onnx", task="classification",
         data=trained / demo.DATA, samples=200, max_drop="1pt", out=tmp_path / "out", apply=True,
+        threads=1,
     )  # fmt: skip
 
     worst, second = found.sites[:2]
@@ -78,7 +79,7 @@ def test_the_broken_site_is_named_first_and_the_cure_restores_the_score(
 def test_a_file_within_the_budget_has_nothing_to_cure(trained: Path, tmp_path: Path) -> None:
     found = gossamer.diagnose(
         trained / demo.MODEL, trained / "int8.onnx", task="classification",
-        data=trained / demo.DATA, samples=100, max_drop="5pt", out=tmp_path / "out",
+        data=trained / demo.DATA, samples=100, max_drop="5pt", out=tmp_path / "out", threads=1,
     )  # fmt: skip
 
     assert (found.outcome, found.exit_code, found.cures) == ("healthy", 0, ())

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 from zoo import kills, trainable  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("quick_clock")]
 FIT = {"fit": {"epochs": 6, "learning-rate": 0.01}}
 
 
@@ -43,16 +42,6 @@ def write(folder: Path, **changed: Any) -> Path:
     path = folder / "train.yaml"
     path.write_text(yaml.safe_dump({k: v for k, v in record.items() if v is not None}))
     return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_clock() -> Iterator[None]:
-    """Times are not looked at here: as few rounds as a ratio takes."""
-    from gossamer import stages as timed
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timed, "SECONDS", 0.01)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir
@@ -24,7 +23,7 @@ pytest.importorskip("accelerate")
 from gossamer.train.techniques.quantize_aware import QuantizeAware  # noqa: E402
 from zoo import kills, trained  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("quick_clock")]
 BITS = 2
 FIT = {
     "fit": {
@@ -35,16 +34,6 @@ FIT = {
 }
 STEP = QuantizeStatic(weight_bits=BITS)
 STATIC = {"quantize-static": {"weight-bits": BITS}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_clock() -> Iterator[None]:
-    """Times are not looked at here: as few rounds as a ratio takes."""
-    from gossamer import stages as timed
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timed, "SECONDS", 0.01)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +25,16 @@ from gossamer.search.space import Space
 from zoo import whole
 
 optuna = pytest.importorskip("optuna")
-pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.usefixtures("quick_clock"),
+]
 STATIC = {
     "ranges": {"choice": ["min-max", "mse"]},
     "weight-bits": {"range": {"low": 7, "high": 8}},
 }
 RECIPE = {"target": "ort-cpu", "graph-steps": ["simplify", "fuse", {"quantize-static": STATIC}]}
 COMMAND = "import sys; from gossamer.cli.main import main; main(sys.argv[1:])"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_clock() -> Iterator[None]:
-    """Times are not looked at here: as few rounds as a ratio takes."""
-    from gossamer.search import finalists, trial
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial, "SECONDS_PER_SESSION", 0.01)
-        patch.setattr(finalists, "SECONDS", 0.01)
-        patch.setattr(finalists, "LONG_SECONDS", 0.01)
-        yield
 
 
 @pytest.fixture(scope="module")

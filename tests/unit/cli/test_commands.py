@@ -36,7 +36,7 @@ ROW = {
 def command(model: Path, data: Path) -> list[object]:
     """The command that made `finished`, without --out."""
     return ["compress", model, "--data", data, "--target", "ort_cpu", "--max-drop", "5%",
-            "--trials", 3]  # fmt: skip
+            "--trials", 3, "--threads", 1]  # fmt: skip
 
 
 def hashes(folder: Path) -> dict[str, str]:

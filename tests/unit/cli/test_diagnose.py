@@ -39,7 +39,7 @@ def test_a_good_file_ends_with_0_and_a_table(call, model, data, int8, tmp_path: 
     out = tmp_path / "out"
     done = call(
         "diagnose", model, int8, "--data", data, "--task", "fidelity", "--max-drop", "5%",
-        "--samples", 8, "--out", out,
+        "--samples", 8, "--threads", 1, "--out", out,
     )  # fmt: skip
 
     assert done.code == 0, done.err
@@ -59,7 +59,7 @@ def test_a_budget_that_nothing_meets_ends_with_1_and_the_best_recipe(
     out = tmp_path / "out"
     done = call(
         "diagnose", model, int8, "--data", data, "--task", "fidelity", "--max-drop", "0.0000001%",
-        "--samples", 4, "--out", out, "--json",
+        "--samples", 4, "--threads", 1, "--out", out, "--json",
     )  # fmt: skip
 
     assert done.code == 1, done.err
@@ -82,7 +82,8 @@ def test_the_folder_of_compress_stands_for_its_recipe(
     recipe = yaml.safe_load((finished / "recipe.yaml").read_text())["recipe"]
     is_static = any("quantize-static" in step for step in recipe["graph-steps"])
 
-    done = call("diagnose", model, finished, "--samples", 4, "--out", tmp_path / "out", "--json")
+    asked = ["--samples", 4, "--threads", 1, "--out", tmp_path / "out", "--json"]
+    done = call("diagnose", model, finished, *asked)
 
     if is_static:
         assert done.code == 0, done.out

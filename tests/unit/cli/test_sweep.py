@@ -24,6 +24,7 @@ from zoo import sequences
 from zoo.sequences import run_of, written
 
 Call = Callable[..., Any]
+pytestmark = pytest.mark.usefixtures("quick_clock")
 
 
 @pytest.fixture(scope="module")

@@ -56,3 +56,10 @@ def test_every_runtime_says_whether_it_is_installed_without_loading_it() -> None
     )
 
     assert {name.split(".")[0] for name in modules} & HEAVY == set()
+
+
+def test_a_process_that_runs_a_model_loads_no_command() -> None:
+    modules = loaded("import gossamer.measure.child")
+
+    assert "gossamer.measure.serving" in modules
+    assert not {f"gossamer.{name}" for name in ("bench", "compress", "sweep", "report")} & modules

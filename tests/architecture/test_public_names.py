@@ -7,6 +7,8 @@ import inspect
 import subprocess
 import sys
 
+import pytest
+
 import gossamer
 
 # in a fresh interpreter: modules that other tests imported would be attributes here
@@ -38,6 +40,25 @@ def test_compress_stays_the_function_when_its_module_is_imported() -> None:
     importlib.import_module("gossamer.compress")
 
     assert inspect.isfunction(gossamer.compress)
+
+
+def test_a_function_comes_before_a_module_that_was_imported_first() -> None:
+    code = "import gossamer.bench\nimport gossamer.explain\nprint(gossamer.bench, gossamer.inspect)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.count("<function") == 2
+
+
+def test_a_public_name_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = gossamer.check
+    with monkeypatch.context() as patch:
+        patch.setattr(gossamer, "check", len)
+        assert gossamer.check is len
+
+    assert gossamer.check is before
 
 
 def test_compress_takes_the_options_of_the_command_line() -> None:

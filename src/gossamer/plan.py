@@ -136,3 +136,13 @@ class Plan:
     def weight_of(self, weight: str | None) -> QuantSpec:
         """How one weight is stored."""
         return dict(self.specs).get(weight or "", self.weight)
+
+    def storage(self, decision: Decision) -> str:
+        """How a site is stored, for people; empty if it stays as it is."""
+        if not decision.is_quantized:
+            return ""
+        values = dict.fromkeys((*decision.inputs, *decision.outputs))
+        parts = [spec.text for spec in dict.fromkeys(self.activation_of(v) for v in values)]
+        if decision.weight is not None:
+            parts.append(f"weight {self.weight_of(decision.weight).text}")
+        return ", ".join(parts)

@@ -70,6 +70,12 @@ class QuantSpec:
         """Largest stored value."""
         return (1 << (self.bits - self.is_signed)) - 1
 
+    @property
+    def text(self) -> str:
+        """Type, bits in use where some are not, and granularity: "s8 (4 bits) per-channel"."""
+        used = "" if self.bits == WIDTHS[self.dtype] else f" ({self.bits} bits)"
+        return f"{self.dtype}{used} {self.granularity}"
+
     def of_width(self, width: int) -> QuantSpec:
         """The same with all bits of one byte or two: a width of 8 or 16."""
         wide: DType = "s16" if self.is_signed else "u16"

@@ -33,7 +33,9 @@ class Candidate:
         changed: Share of the samples of the search split that it answers otherwise than float does;
             1 where answers are numbers.
         plan: Text rows of the plan (site, op, reason, detail), empty for float models.
+        storage: How each site of the plan is stored; empty texts where it stays as it was.
         latency_ms: median, p90, p99 and n.
+        latency_quantiles: Milliseconds, evenly from the shortest call to the longest.
         path: Folder relative to OUT, None if the files were not kept.
     """
 
@@ -55,6 +57,7 @@ class Candidate:
     report_drop: float | None = None
     report_interval: tuple[float, float] | None = None
     latency_ms: dict[str, float] | None = None
+    latency_quantiles: tuple[float, ...] = ()
     speedup: float | None = None
     speedup_interval: tuple[float, float] | None = None
     same_runtime_speedup: float | None = None
@@ -65,6 +68,7 @@ class Candidate:
     path: str | None = None
     files: dict[str, str] = field(default_factory=dict)
     plan: tuple[tuple[str, str, str, str], ...] = ()
+    storage: tuple[str, ...] = ()
 
     @property
     def is_float(self) -> bool:
@@ -92,6 +96,8 @@ class Result:
         front: Ids of the candidates within the budget that no other one beats in all of these.
         batch: Samples per timed call; None in documents of earlier versions.
         length: Tokens of each; None for models without a sequence.
+        sensitivity: By site, signal over noise in dB of the worst output where that site alone is
+            quantized; empty unless the search had to take sites out.
     """
 
     out: Path
@@ -112,6 +118,7 @@ class Result:
     front: tuple[str, ...] = ()
     batch: int | None = None
     length: int | None = None
+    sensitivity: dict[str, float] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gossamer.measurement import QUANTILES
 from gossamer.result import Candidate, Result
 
 FLOAT_SCORE = 0.8135
@@ -36,6 +37,19 @@ def plan() -> tuple[tuple[str, str, str, str], ...]:
         ("/Flatten", "Flatten", "no rule", "ort-cpu moves it unchanged"),
         ("/linear/Gemm", "Gemm", "excluded", "asked for by the recipe: last layer"),
     )
+
+
+def storage() -> tuple[str, ...]:
+    """How each site of the winner is stored."""
+    both = "u8 per-tensor, weight s8 per-channel"
+    kinds = {"Conv": both, "Add": "u8 per-tensor"}
+    return tuple(kinds[op] if reason == "quantized" else "" for _, op, reason, _ in plan())
+
+
+def quantiles(ms: float) -> tuple[float, ...]:
+    """Of calls that mostly take about the median, some more, and one much more."""
+    shares = (i / (QUANTILES - 1) for i in range(QUANTILES - 1))
+    return (*(ms * (1 + 0.117 * (2 * share - 1) ** 3) for share in shares), ms * 1.6)
 
 
 def recipe(target: str = "ort-cpu", *, steps: bool = True, precision: str = "default") -> Any:
@@ -68,6 +82,7 @@ def measured(
         "relative_drop": drop / FLOAT_SCORE,
         "within_budget": drop <= 0.005 * FLOAT_SCORE,
         "latency_ms": {"median": ms, "p90": ms * 1.06, "p99": ms * 1.31, "n": 4096},
+        "latency_quantiles": quantiles(ms),
         "speedup": speedup,
         "speedup_interval": (speedup * 0.985, speedup * 1.017),
         "same_runtime_speedup": speedup * 1.04,
@@ -122,6 +137,7 @@ def winner() -> Candidate:
         id="00000000000a",
         path="model",
         plan=plan(),
+        storage=storage(),
         report_score=0.8125,
         report_drop=0.0005,
         report_interval=(-0.0040, 0.0050),
@@ -198,6 +214,9 @@ def sample(**changes: Any) -> Result:
         "length": None,
         "command": "gossamer compress resnet20.onnx --task classification --data test "
         "--max-drop 0.5% --threads 2",
+        "sensitivity": {
+            site: 38.5 - 0.7 * i for i, (site, op, *_) in enumerate(plan()) if op == "Conv"
+        },
     }
     return Result(**{**fields, **changes})
 
@@ -250,6 +269,28 @@ def failed() -> Result:
         winner=None,
         calibration=None,
         candidates=(),
+    )
+
+
+def searched(count: int = 40) -> Result:
+    """What a search for low latency and size found among many."""
+    found = sample()
+    drawn = tuple(
+        measured(
+            f"ranges percentile, p {99 + i / count:.4f}, weight-bits {4 + i % 5}",
+            ("ort", "openvino")[i % 2],
+            0.09 + 0.004 * (i * 7 % count),
+            0.8135 - 0.0008 * (i * 11 % 13),
+            150_000 + 35_000 * (i % 5),
+        )
+        for i in range(count)
+    )
+    front = tuple(c.id for c in drawn[:3])
+    return replace(
+        found,
+        candidates=(*found.candidates, *drawn),
+        objectives=("latency", "size"),
+        front=front,
     )
 
 

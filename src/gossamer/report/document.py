@@ -82,6 +82,7 @@ def document(result: Result) -> dict[str, Any]:
             "front": result.front,
             "batch": result.batch,
             "length": result.length,
+            "sensitivity": result.sensitivity,
         }
     )
     return written
@@ -179,6 +180,7 @@ def parse(value: object, out: Path) -> Result:
         front=tuple(map(str, top.get("front", ()))),
         batch=_count(top, "batch"),
         length=_count(top, "length"),
+        sensitivity=_numbers_by_name(top.get("sensitivity", {})),
     )
 
 
@@ -215,6 +217,8 @@ def _parse_candidate(value: object) -> Candidate | None:
     for name in PAIRS:
         fields[name] = _pair(entry.get(name), name)
     fields["plan"] = _plan(entry.get("plan", []))
+    fields["storage"] = tuple(_list_of(entry, "storage", str))
+    fields["latency_quantiles"] = tuple(_list_of(entry, "latency_quantiles", (int, float)))
     return Candidate(**fields)
 
 
@@ -246,6 +250,18 @@ def _plan(value: object) -> tuple[tuple[str, str, str, str], ...]:
             raise OutputError("four texts in each row of a plan", repr(row)[:80], RERUN)
         rows.append((row[0], row[1], row[2], row[3]))
     return tuple(rows)
+
+
+def _list_of(entry: Mapping[str, Any], key: str, kind: Any) -> list[Any]:
+    value = entry.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, kind) for each in value):
+        raise OutputError(f"a valid {key} of a candidate", repr(value)[:80], RERUN)
+    return value
+
+
+def _numbers_by_name(value: object) -> dict[str, float]:
+    entry = _mapping(value, "sensitivity")
+    return {name: _get(entry, name, (int, float)) for name in entry}
 
 
 def _mapping(value: object, where: str) -> dict[str, Any]:

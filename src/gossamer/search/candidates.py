@@ -40,6 +40,7 @@ def measured(
         score=scored.value,
         metrics=scored.metrics,
         latency_ms=dict(latency.milliseconds()),
+        latency_quantiles=latency.quantiles(),
         throughput=latency.throughput,
         size_bytes=artifact.size_bytes,
         peak_rss_bytes=latency.peak_rss_bytes,
@@ -48,6 +49,7 @@ def measured(
         plan=tuple(
             (d.site, d.op, d.reason.value, rung.details.get(d.site, d.detail)) for d in decisions
         ),
+        storage=tuple(artifact.plan.storage(d) for d in decisions) if artifact.plan else (),
     )
 
 
@@ -73,6 +75,8 @@ def restored(document: dict[str, Any], out: Path) -> Candidate:
         if values.get(key) is not None:
             values[key] = tuple(values[key])
     values["plan"] = tuple(tuple(row) for row in values.get("plan", ()))
+    for key in ("storage", "latency_quantiles"):
+        values[key] = tuple(values.get(key, ()))
     path = values.get("path")
     if path is not None and not (out / path).is_dir():
         values["path"] = None

@@ -83,6 +83,7 @@ def repair(work: Work, rungs: Sequence[Rung]) -> None:
             continue
         split = affordable(work.prepared.data.calibration, RANKING_SAMPLES)
         damages = rank(trial, rung, list(split.feeds()), work.calibration, work.limits.half())
+        trials.damages[target] = damages
         trial.progress.stage("take sites out")
         for _ in drop_worst(rung, damages, lambda r: trials.evaluate(r, work.calibration), is_over):
             trial.progress.advance()

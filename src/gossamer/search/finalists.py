@@ -127,6 +127,7 @@ def _timed(trials: Trials, finalists: Sequence[Candidate], seconds: float) -> li
         timed = dataclasses.replace(
             candidate,
             latency_ms=dict(latency.milliseconds()),
+            latency_quantiles=latency.quantiles(),
             throughput=latency.throughput,
             speedup=ratio.value,
             speedup_interval=(ratio.low, ratio.high),

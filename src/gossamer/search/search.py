@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gossamer import plugins, store
+from gossamer.diagnosis import decibel
 from gossamer.errors import CalibrationError
 from gossamer.graph.calibrate import load, save
 from gossamer.measure.environment import environment
@@ -129,7 +130,15 @@ def _outcome(work: Work, started: float) -> Result:
         front=tuple(c.id for c in among),
         batch=request.batch,
         length=request.length if has_sequence(prepared.model.inputs) else None,
+        sensitivity=_sensitivity(trials, winner),
     )
+
+
+def _sensitivity(trials: Trials, winner: Candidate | None) -> dict[str, float]:
+    """What each site does to the outputs alone, where sites of the winner's target were ranked."""
+    ranked = trials.damages.get(winner.target, ()) if winner is not None else ()
+    # no damage at all is what sites have that there was no time for
+    return {site: decibel(1.0, noise) for site, noise in ranked if noise > 0}
 
 
 def _made_here(work: Work) -> None:

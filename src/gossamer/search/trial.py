@@ -103,6 +103,7 @@ class Trials:
         self.candidates: dict[str, Candidate] = {}
         self.split = trial.search
         self.floor = 0.0
+        self.damages: dict[str, tuple[tuple[str, float], ...]] = {}  # of sites, by target
         self._seconds: dict[str, float] = {}
         self._whole: ScoreRows | None = None  # of the best float model, on all search rows
         self._scope = contextlib.ExitStack()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from gossamer.bench import bench, installed
 from gossamer.errors import DataError, RecipeError
+from gossamer.report import bench_document
+from gossamer.report.bench_document import KEYS, Row
 from gossamer.report.document import plain
 from gossamer.report.table import markdown_table
 from gossamer.result import SCHEMA_VERSION
@@ -18,10 +18,7 @@ from gossamer.result import SCHEMA_VERSION
 if TYPE_CHECKING:
     from gossamer.report.table import Align
 
-Row = dict[str, Any]
-KEYS = ("model", "runtime", "batch", "length")
 LOAD = ("instances", "cores_per_instance", "parallel", "rate", "arrivals")
-NUMBERS = ("ratio", "noise_floor")
 
 
 def compare(
@@ -63,7 +60,7 @@ def compare(
             "Run bench with the new model and --json first, against the same first model.",
         )
     if kinds == {True}:
-        rows = _between(_read(Path(old)), _read(Path(new)), allowed)
+        rows = _between(_rows(old), _rows(new), allowed)
     else:
         rows = _in_turns(str(old), str(new), allowed, runtimes, options)
     document: dict[str, Any] = plain(
@@ -77,6 +74,11 @@ def compare(
         }
     )
     return document
+
+
+def _rows(path: str | Path) -> list[Row]:
+    found: list[Row] = bench_document.read(Path(path))["rows"]
+    return found
 
 
 def share(text: str) -> float:
@@ -203,35 +205,3 @@ def _told(row: Row) -> Row:
 def _name(row: Row) -> tuple[Any, ...]:
     load = row.get("load") or {}
     return (*(row[key] for key in KEYS), *(load.get(key) for key in LOAD))
-
-
-def _read(path: Path) -> list[Row]:
-    """The rows of a document.
-
-    Raises:
-        DataError: It cannot be read, or is none of bench.
-    """
-    needed, hint = f"a document of bench --json at {path}", "Write it with: gossamer bench … --json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(needed, str(error), hint) from error
-    version = found.get("schema_version") if isinstance(found, dict) else None
-    rows = found.get("rows") if isinstance(found, dict) else None
-    if version != SCHEMA_VERSION or not isinstance(rows, list) or not all(map(_is_row, rows)):
-        raise DataError(needed, f"another one, of schema_version {version!r}", hint)
-    return rows
-
-
-def _is_row(row: object) -> bool:
-    if not isinstance(row, dict) or not set(KEYS) <= set(row):
-        return False
-    ends = row.get("ratio_interval")
-    numbers = [row.get(key) for key in NUMBERS]
-    if not isinstance(ends, list) or len(ends) != 2 or not isinstance(row.get("load", {}), dict):
-        return False
-    if not all(isinstance(x, int | float) for x in (*numbers, *ends)):
-        return False
-    if not all(math.isfinite(x) and x > 0 for x in (row["ratio"], *ends)):
-        return False
-    return all(isinstance(row[key], str | int) for key in KEYS)

@@ -19,7 +19,7 @@ from gossamer.grid.opened import Opened, check, opened
 from gossamer.grid.runs import Grid, grid, read
 from gossamer.grid.times import TOGETHER
 from gossamer.progress import Silent
-from gossamer.report import publish, sweep_card, sweep_document
+from gossamer.report import publish, sweep_card, sweep_document, sweep_page
 
 if TYPE_CHECKING:
     from gossamer.progress import Progress
@@ -80,6 +80,7 @@ def sweep(
         study.put("seconds", {"seconds": spent})
     swept = dataclasses.replace(swept, seconds=spent, command=command)
     store.write_text(out / "README.md", sweep_card.card(swept))
+    store.write_text(out / "report.html", sweep_page.page(swept))
     store.write_text(out / folder.DOCUMENT, sweep_document.text(swept))
     store.remove(out / "cache")
     return swept

@@ -25,7 +25,7 @@ def report(
     """Write published tables from what was measured.
 
     OUT is an output folder of compress or sweep; several are put into one table, also those of
-    other machines.
+    other machines. With --format html it may be a document of bench --json.
     """
     from gossamer.tables import tables
 

@@ -56,17 +56,12 @@ def cells(site: SiteDiagnosis) -> tuple[str, ...]:
     """One site as text, a cell for each of COLUMNS."""
     return (
         printable(site.site, ""),
-        decibels(site.alone_db),
-        decibels(site.output_db),
-        decibels(site.accumulated_db),
+        words.decibels(site.alone_db),
+        words.decibels(site.output_db),
+        words.decibels(site.accumulated_db),
         words.number(site.without_score),
         printable(site.finding, ""),
     )
-
-
-def decibels(value: float | None) -> str:
-    """A ratio of powers to one decimal, without the unit."""
-    return f"{value:.1f}" if words.is_number(value) else words.NOTHING
 
 
 def summary(found: Diagnosis) -> Iterator[str]:
@@ -95,7 +90,7 @@ def cure_line(cure: Candidate) -> str:
     if cure.status != "ok":
         return f"{cure.label}: failed: {printable(cure.reason, '')}"
     within = "within the budget" if cure.within_budget else "over budget"
-    noise = decibels(cure.metrics.get("outputs_sqnr_db"))
+    noise = words.decibels(cure.metrics.get("outputs_sqnr_db"))
     return f"{cure.label}: {words.number(cure.score)} ({noise} dB), {within}"
 
 

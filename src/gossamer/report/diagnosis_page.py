@@ -9,12 +9,13 @@ from gossamer.report import words
 from gossamer.report.histogram import histogram
 from gossamer.report.markup import Markup, join, printable, tag
 from gossamer.report.page import page as whole_page
-from gossamer.report.parts import facts, number_cell, section, table, tile
+from gossamer.report.parts import facts, number_cell, row, section, table, tile
 
 if TYPE_CHECKING:
     from gossamer.diagnosis import Diagnosis, SiteDiagnosis, Tensor
     from gossamer.result import Candidate
 
+TABLE = "sortable filterable"
 LISTED = 10  # sites in sight; the others unfold
 PICTURED = 6  # sites whose operands are drawn
 DRAWN = 3  # operands of each
@@ -69,7 +70,7 @@ def _scores(found: Diagnosis) -> Markup:
     tiles = [
         tile(words.number(found.float_score), f"{metric}, float"),
         tile(words.number(found.score), f"{metric}, given"),
-        tile(f"{lines.decibels(found.sqnr_db)} dB", "given outputs against float"),
+        tile(f"{words.decibels(found.sqnr_db)} dB", "given outputs against float"),
     ]
     if found.cure is not None:
         tiles.append(tile(words.number(found.cure.score), f"{metric}, {found.cure.label}"))
@@ -95,11 +96,11 @@ def _sites(found: Diagnosis) -> Markup:
     unmatched = ", ".join(found.unmatched)
     return section(
         "Sites",
-        table(SITES, map(_site, first), caption, "sortable"),
+        table(SITES, map(_site, first), caption, TABLE, ("operator",)),
         tag(
             "details",
             tag("summary", f"{len(rest)} more sites"),
-            table(SITES, map(_site, rest), "Sites that do less.", "sortable"),
+            table(SITES, map(_site, rest), "Sites that do less.", TABLE, ("operator",)),
         )
         if rest
         else None,
@@ -110,15 +111,15 @@ def _sites(found: Diagnosis) -> Markup:
 
 
 def _site(site: SiteDiagnosis) -> Markup:
-    below = f"{lines.decibels(site.without_db)} dB" if site.without_db is not None else ""
-    return tag(
-        "tr",
+    below = f"{words.decibels(site.without_db)} dB" if site.without_db is not None else ""
+    return row(
         tag("th", tag("code", site.site), tag("small", f" {site.op}"), scope="row"),
         tag("td", "; ".join(p for p in (site.finding, site.unmatched) if p), class_="why"),
-        number_cell(lines.decibels(site.alone_db), site.alone_db),
-        number_cell(lines.decibels(site.output_db), site.output_db),
-        number_cell(lines.decibels(site.accumulated_db), site.accumulated_db),
+        number_cell(words.decibels(site.alone_db), site.alone_db),
+        number_cell(words.decibels(site.output_db), site.output_db),
+        number_cell(words.decibels(site.accumulated_db), site.accumulated_db),
         number_cell(words.number(site.without_score), site.without_score, below),
+        facets=(site.op,),
     )
 
 
@@ -181,7 +182,7 @@ def _cure(found: Diagnosis, cure: Candidate) -> Markup:
         tag("th", f"\u2605 {cure.label}" if is_best else cure.label, scope="row"),
         number_cell(words.number(cure.score), cure.score),
         number_cell(words.drop_units(cure), cure.drop),
-        number_cell(lines.decibels(noise), noise),
+        number_cell(words.decibels(noise), noise),
         tag("td", outcome, class_="why"),
         class_="winner" if is_best else None,
     )

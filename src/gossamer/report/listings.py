@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gossamer.report import plot, words
+from gossamer.report import points, words
 from gossamer.report.markup import Markup, tag
-from gossamer.report.parts import number_cell, section, synthetic_badge, table
+from gossamer.report.parts import number_cell, row, section, synthetic_badge, table
 from gossamer.report.symbols import symbol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gossamer.result import Candidate, Result
 
 HEADERS = (
@@ -27,9 +29,13 @@ HEADERS = (
 )
 
 
+FACETS = ("runtime", "budget", "status", "step")
+TABLE = "sortable filterable"
+
+
 def candidates(result: Result) -> Markup:
     """The table of every candidate, the fastest first, failures with their reason last."""
-    colours = plot.series(result)
+    colours = points.series(result)
     lines = [
         _candidate_row(result, c, rank, colours[c.runtime])
         for rank, c in enumerate(words.by_latency(result.candidates), start=1)
@@ -40,7 +46,9 @@ def candidates(result: Result) -> Markup:
     caption = f"{count} candidate{plural}, {ok} measured, {count - ok} failed or skipped."
     return section(
         "Candidates",
-        table(HEADERS, lines, caption, "sortable") if lines else tag("p", "There are none."),
+        table(HEADERS, lines, caption, TABLE + " linked", FACETS)
+        if lines
+        else tag("p", "There are none."),
         badge=synthetic_badge(result),
     )
 
@@ -62,8 +70,14 @@ def plan(result: Result) -> Markup | None:
         )
         for reason, count in counts.most_common()
     ]
-    headers = (("site", ""), ("operator", ""), ("decision", ""), ("reason", ""))
-    lines = [_plan_row(*row) for row in best.plan]
+    known = bool(result.sensitivity)
+    headers = (
+        *(("site", ""), ("operator", ""), ("decision", "")),
+        *((("stored as", ""),) if any(best.storage) else ()),
+        *((("alone, dB", "num"),) if known else ()),
+        ("reason", ""),
+    )
+    lines = list(_plan_rows(result, best))
     done = counts.get("quantized", 0)
     return section(
         "Plan of the winner",
@@ -74,7 +88,7 @@ def plan(result: Result) -> Markup | None:
         tag(
             "details",
             tag("summary", f"All {len(best.plan)} sites"),
-            table(headers, lines, "In the order in which the model runs them.", "sortable"),
+            table(headers, lines, _order(known), TABLE, ("operator", "decision")),
         ),
     )
 
@@ -101,19 +115,52 @@ def _candidate_row(result: Result, c: Candidate, rank: int, series: int) -> Mark
         number_cell(words.size(c.peak_rss_bytes), c.peak_rss_bytes),
         tag("td", words.status(c, result.winner, result.baseline), class_="why"),
     )
-    name = "winner" if is_winner else "off" if c.status != "ok" else None
-    return tag("tr", *cells, class_=name)
-
-
-def _plan_row(site: str, op: str, reason: str, detail: str) -> Markup:
-    colour = "good" if reason == "quantized" else ""
-    return tag(
-        "tr",
-        tag("th", tag("code", site), scope="row"),
-        tag("td", op),
-        tag("td", tag("span", reason, class_=f"badge {colour}".rstrip()), data_value=reason),
-        tag("td", detail or words.NOTHING, class_="why"),
+    is_measured = c.status == "ok"
+    within = "within" if c.within_budget else "over"
+    return row(
+        *cells,
+        class_="winner" if is_winner else None if is_measured else "off",
+        mark=rank,
+        facets=(
+            c.runtime,
+            within if is_measured else "",
+            "measured" if is_measured else c.status,
+            _steps(c),
+        ),
     )
+
+
+def _steps(candidate: Candidate) -> tuple[str, ...]:
+    """The kinds of steps of its recipe, each once."""
+    steps = candidate.recipe.get("graph-steps") or ()
+    names = (str(name) for step in steps for name in (step if isinstance(step, dict) else [step]))
+    return tuple(dict.fromkeys(names)) or ("none: float",)
+
+
+def _order(is_ranked: bool) -> str:
+    order = "In the order in which the model runs them."
+    alone = (
+        "Alone: signal over noise of the worst output where this site alone is quantized, "
+        "over a few calibration samples; less is worse."
+    )
+    return f"{order} {alone}" if is_ranked else order
+
+
+def _plan_rows(result: Result, best: Candidate) -> Iterator[Markup]:
+    storage = best.storage or ("",) * len(best.plan)
+    for (site, op, reason, detail), stored in zip(best.plan, storage, strict=False):
+        colour = "good" if reason == "quantized" else ""
+        badge = tag("span", reason, class_=f"badge {colour}".rstrip())
+        alone = result.sensitivity.get(site)
+        yield row(
+            tag("th", tag("code", site), scope="row"),
+            tag("td", op),
+            tag("td", badge, data_value=reason),
+            *([tag("td", stored or words.NOTHING)] if any(storage) else []),
+            *([number_cell(words.decibels(alone), alone)] if result.sensitivity else []),
+            tag("td", detail or words.NOTHING, class_="why"),
+            facets=(op, reason),
+        )
 
 
 def _operators(candidate: Candidate, reason: str) -> str:

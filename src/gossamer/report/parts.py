@@ -50,19 +50,54 @@ def mapping(value: object) -> dict[str, Any]:
 
 
 def table(
-    headers: Sequence[tuple[str, str]], lines: Iterable[Markup], caption: str, class_: str
+    headers: Sequence[tuple[str, str]],
+    lines: Iterable[Markup],
+    caption: str,
+    class_: str,
+    facets: Sequence[str] = (),
+    foot: Markup | None = None,
 ) -> Markup:
-    """A table that scrolls sideways on its own where the screen is narrow."""
+    """A table that scrolls sideways on its own where the screen is narrow.
+
+    Args:
+        headers: Texts and classes of the columns.
+        lines: Its rows.
+        caption: What it holds.
+        class_: `sortable`, `filterable` and `linked` ask the page's script for these.
+        facets: What its rows can be filtered by, as `row` has values for it.
+        foot: A row below all others, wherever those are sorted to.
+    """
     cells = [tag("th", text, scope="col", class_=name or None) for text, name in headers]
     whole = tag(
         "table",
         tag("caption", caption),
         tag("thead", tag("tr", *cells)),
         tag("tbody", *lines),
+        tag("tfoot", foot) if foot else None,
         class_=class_,
+        data_facets="|".join(facets) or None,
     )
     # focusable, so that a keyboard can scroll a table that is wider than the screen
     return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def row(
+    *cells: Markup,
+    facets: Sequence[str | Sequence[str]] = (),
+    class_: str | None = None,
+    mark: int | None = None,
+) -> Markup:
+    """A row of a table.
+
+    Args:
+        cells: Its cells.
+        facets: A value, or several, for each facet of the table.
+        class_: How it looks.
+        mark: What it shares with the marks of plots that are the same thing.
+    """
+    values = ([f] if isinstance(f, str) else f for f in facets)
+    told = {f"data_f{i}": "|".join(v.replace("|", "/") for v in f) for i, f in enumerate(values)}
+    return tag("tr", *cells, class_=class_, data_mark=mark, **told)
 
 
 def number_cell(text: str, value: float | None, below: str = "") -> Markup:

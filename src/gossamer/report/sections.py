@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
-from gossamer.report import plot, words
+from gossamer.report import front, plot, points, trade, words
 from gossamer.report.markup import Markup, join, tag
 from gossamer.report.parts import facts, mapping, readable, section, synthetic_badge, tile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gossamer.result import Candidate, Result
 
+MANY = 12  # sizes in sight; the others unfold
 VERDICTS = {
     "met": ("budget met", "good"),
     "best_effort": ("best effort", "warn"),
@@ -101,16 +105,15 @@ def winner(result: Result) -> Markup | None:
 
 def chart(result: Result) -> Markup | None:
     """The plot, once for wide screens and once for narrow ones."""
-    wide = plot.accuracy_latency(result, 1020, 440)
-    narrow = plot.accuracy_latency(result, 360, 400)
-    if wide is None or narrow is None:
+    drawn = _twice(functools.partial(plot.accuracy_latency, result))
+    if drawn is None:
         return None
     return section(
         "Accuracy against latency",
-        tag("div", wide, class_="wide"),
-        tag("div", narrow, class_="narrow"),
+        *drawn,
         tag(
             "p",
+            "The line joins what no other candidate beats in both; what is beaten is fainter. "
             "Hollow marks are float32 models, the ringed one is the winner, the dotted line is the "
             "baseline's latency. Marks that point down lie below the plot; numbers are rows of the "
             "table.",
@@ -120,12 +123,39 @@ def chart(result: Result) -> Markup | None:
     )
 
 
+def trades(result: Result) -> Markup | None:
+    """The plots of a search that looked for something else than speed and score."""
+    parts = []
+    for pair in front.planes(result):
+        found = _twice(functools.partial(trade.plane, result, pair))
+        parts += [tag("h3", f"{pair[1]} against {pair[0]}"), *found] if found else []
+    if not parts:
+        return None
+    told = "The marks that are not faint are those that the search kept: within the budget and the "
+    return section(
+        "What the search weighed",
+        *parts,
+        tag(
+            "p",
+            f"{told}constraints, and not beaten in {', '.join(result.objectives)} together.",
+            class_="soft",
+        ),
+    )
+
+
+def _twice(draw: Callable[[int, int], Markup | None]) -> tuple[Markup, Markup] | None:
+    wide, narrow = draw(1020, 440), draw(360, 400)
+    if wide is None or narrow is None:
+        return None
+    return tag("div", wide, class_="wide"), tag("div", narrow, class_="narrow")
+
+
 def sizes(result: Result) -> Markup | None:
     """The size of every candidate's files as bars."""
     shown = [c for c in words.by_latency(result.candidates) if c.size_bytes]
     if not shown:
         return None
-    colours = plot.series(result)
+    colours = points.series(result)
     largest = max(c.size_bytes or 0 for c in shown)
     items = [
         tag(
@@ -148,7 +178,18 @@ def sizes(result: Result) -> Markup | None:
         )
         for c in shown
     ]
-    return section("Size on disk", tag("ul", *items, class_="bars"))
+    rest = items[MANY:]
+    return section(
+        "Size on disk",
+        tag("ul", *items[:MANY], class_="bars"),
+        tag(
+            "details",
+            tag("summary", f"{len(rest)} slower ones"),
+            tag("ul", *rest, class_="bars"),
+        )
+        if rest
+        else None,
+    )
 
 
 def calibration(result: Result) -> Markup | None:

@@ -27,7 +27,7 @@ def card(swept: Swept) -> str:
     """The whole text of the card, with YAML front matter."""
     parts = (
         _front_matter(swept),
-        f"# A sweep over {escape_markdown(_name(swept))}",
+        f"# A sweep over {escape_markdown(model_name(swept))}",
         *_head(swept),
         "Fixed parameters:",
         "\n".join(_listed(swept.fixed)),
@@ -72,7 +72,9 @@ def _front_matter(swept: Swept) -> str:
             **({"datasets": [name]} if name else {}),
             "metrics": [*swept.metrics, "latency_in_seconds", "samples_per_second"],
             "tags": ["gossamer", *_frameworks(swept)],
-            "model-index": [{"name": _name(swept), "results": [_results(swept, str(name or ""))]}],
+            "model-index": [
+                {"name": model_name(swept), "results": [_results(swept, str(name or ""))]}
+            ],
         }
     )
 
@@ -92,7 +94,7 @@ def _results(swept: Swept, dataset: str) -> dict[str, Any]:
         if swept.task.get("synthetic")
         else {**named, **({"split": split} if split else {})},
         "metrics": [
-            {"type": metric, "name": f"{metric} ({_said(setting, swept)})", "value": value}
+            {"type": metric, "name": f"{metric} ({said(setting, swept)})", "value": value}
             for setting in first.values()
             for metric in swept.metrics
             if (value := setting.metrics.get(metric)) is not None
@@ -106,7 +108,8 @@ def _frameworks(swept: Swept) -> list[str]:
     )
 
 
-def _name(swept: Swept) -> str:
+def model_name(swept: Swept) -> str:
+    """Of the float model."""
     return str(swept.fixed.get("model_name_or_path", "")).rstrip("/").rsplit("/", 1)[-1]
 
 
@@ -229,14 +232,14 @@ def _told(swept: Swept) -> Iterator[str]:
     for setting in swept.settings:
         reasons = [setting.reason, *(t.reason for t in setting.timings)]
         for reason in dict.fromkeys(r for r in reasons if r):
-            failed.setdefault(reason, []).append(_said(setting, swept))
+            failed.setdefault(reason, []).append(said(setting, swept))
     if failed:
         yield "# Not measured"
         yield "\n".join(_bullets(failed, "Settings"))
     other: dict[str, list[str]] = {remark: [] for remark in swept.remarks}
     for setting in swept.settings:
         for remark in setting.remarks:
-            other.setdefault(remark, []).append(_said(setting, swept))
+            other.setdefault(remark, []).append(said(setting, swept))
     if other:
         yield "# Measured otherwise than asked for"
         yield "\n".join(_bullets(other, "Settings"))
@@ -252,6 +255,7 @@ def _bullets(told: dict[str, list[str]], what: str) -> Iterator[str]:
         yield f"* {escape_markdown(f'{reason}{names}{more}')}{')' if settings else ''}"
 
 
-def _said(setting: SweptSetting, swept: Swept) -> str:
-    said = (f"{key.rsplit('.', 1)[-1]} {shown(setting.values.get(key))}" for key in swept.varied)
-    return ", ".join(said)
+def said(setting: SweptSetting, swept: Swept) -> str:
+    """What tells a setting from the others."""
+    parts = (f"{key.rsplit('.', 1)[-1]} {shown(setting.values.get(key))}" for key in swept.varied)
+    return ", ".join(parts)

@@ -16,13 +16,13 @@ SERIES = len(SHAPES)  # the page's style sheet has a colour for each
 SIZE = 6.5
 
 
-def symbol(series: int, x: float, y: float, class_: str = "mark") -> Markup:
+def symbol(series: int, x: float, y: float, class_: str = "mark", size: float = SIZE) -> Markup:
     """The mark of series number `series`, centred on (x, y)."""
     name = f"{class_} s{series}"
     corners = SHAPES[series]
     if not corners:
-        return tag("circle", cx=pixel(x), cy=pixel(y), r=pixel(SIZE), class_=name)
-    points = " ".join(f"{pixel(x + a * SIZE)},{pixel(y + b * SIZE)}" for a, b in corners)
+        return tag("circle", cx=pixel(x), cy=pixel(y), r=pixel(size), class_=name)
+    points = " ".join(f"{pixel(x + a * size)},{pixel(y + b * size)}" for a, b in corners)
     return tag("polygon", points=points, class_=name)
 
 

@@ -53,6 +53,11 @@ def times(value: float | None) -> str:
     return f"{value:.2f}{TIMES}" if is_number(value) else NOTHING
 
 
+def decibels(value: float | None) -> str:
+    """A ratio of powers to one decimal, without the unit."""
+    return f"{value:.1f}" if is_number(value) else NOTHING
+
+
 def size(count: float | None) -> str:
     """A number of bytes in decimal units."""
     if not is_number(count):

@@ -105,6 +105,6 @@ def _section(each: PublishedTable) -> Markup:
     ]  # fmt: skip
     return section(
         each.title,
-        table(headers, lines, each.title, "published"),
+        table(headers, lines, each.title, "sortable filterable"),
         *(tag("p", note) for note in each.notes),
     )

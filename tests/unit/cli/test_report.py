@@ -18,7 +18,7 @@ from gossamer import plugins
 from gossamer.report import document, sweep_document
 from gossamer.result import Result
 from gossamer.swept import Swept
-from zoo import results, sweeps
+from zoo import benches, results, sweeps
 
 Call = Callable[..., Any]
 TABLES = [n for n in plugins.names("formats") if not plugins.load("formats", n).is_in_folder]
@@ -160,6 +160,33 @@ def test_the_card_of_a_sweep_holds_evaluation_results(call: Call, tmp_path: Path
     assert "no such kernel" in told.out
 
 
+def test_a_sweep_and_a_benchmark_have_pages(call: Call, tmp_path: Path) -> None:
+    swept = call("report", kept(tmp_path / "a", sweeps.sample()), "--format", "html")
+    (tmp_path / "bench.json").write_text(json.dumps(benches.sample()))
+    path = tmp_path / "bench.html"
+    timed = call("report", tmp_path / "bench.json", "--format", "html", "--out", path)
+
+    assert swept.code == timed.code == 0
+    assert "2.10\u00d7 as fast as float without a certain loss" not in swept.out
+    assert "1.60\u00d7 as fast as float without a certain loss: " in swept.out
+    assert swept.out.count("<figure>") == 2
+    assert path.read_text().count("<figure>") == 4
+
+
+def test_a_benchmark_is_a_page_of_its_own(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text(json.dumps(benches.sample()))
+    (tmp_path / "other.json").write_text("{}")
+
+    said = [
+        call("report", tmp_path / "bench.json"),
+        call("report", tmp_path / "bench.json", tmp_path / "bench.json", "--format", "html"),
+        call("report", tmp_path / "other.json", "--format", "html"),
+    ]
+
+    assert [found.code for found in said] == [2, 2, 2]
+    assert all("bench --json" in " ".join(found.err.split()) for found in said)
+
+
 def test_what_compress_writes_is_written_again(call: Call, finished: Path) -> None:
     told = call("report", finished, "--format", "json")
 
@@ -172,7 +199,6 @@ def test_what_compress_writes_is_written_again(call: Call, finished: Path) -> No
     [
         (("--format", "neural-compresor"), "Did you mean neural-compressor"),
         (("--format", "openvino", "--out", "t.txt"), ".md, .html, .csv, .json"),
-        (("--format", "html"), "It is card or json"),
     ],
 )
 def test_what_cannot_be_written_is_told(

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer.report import plot
+from gossamer.report import front, plot, points, trade
 from gossamer.report.axis import Axis
 from gossamer.report.labels import Box, around, free_spot
 from gossamer.report.symbols import SERIES, symbol
 from gossamer.result import Result
-from zoo.results import RESULTS, baseline, measured, sample, winner
+from zoo.results import RESULTS, baseline, measured, sample, searched, winner
 
 
 def drawn(result: Result, width: int = 1020, height: int = 440) -> ET.Element:
@@ -46,8 +46,60 @@ def test_a_score_far_below_is_drawn_at_the_edge_with_its_number() -> None:
 
 
 def test_every_runtime_has_its_own_colour_and_is_in_the_legend() -> None:
-    assert plot.series(sample()) == {"openvino": 0, "ort": 1}
+    assert points.series(sample()) == {"openvino": 0, "ort": 1}
     assert {"openvino", "ort"} <= set(texts(sample()))
+
+
+def faint(svg: ET.Element) -> set[str]:
+    """The rows whose marks are fainter than others."""
+    return {g.get("data-mark", "") for g in svg.findall("g") if g.get("class") == "beaten"}
+
+
+def test_a_line_joins_what_is_not_beaten_and_the_rest_is_fainter() -> None:
+    svg = drawn(sample())
+    kept = {c.label for c in front.of_latency_and_score(sample(), points.measured(sample()))}
+
+    assert kept == {"static per-tensor", "static percentile", "static min-max", "bf16"} - {"bf16"}
+    assert len(svg.findall("path[@class='front']")) == 1
+    assert len(faint(svg)) == 9 - len({*kept, "float32 (baseline)"})
+
+
+def test_the_front_of_a_search_for_speed_and_score_is_its_own() -> None:
+    best = winner()
+    found = sample(objectives=("latency", "drop"), front=(best.id,))
+
+    assert front.of_latency_and_score(found, points.measured(found)) == [best]
+    assert front.planes(found) == []
+
+
+def test_a_search_for_something_else_has_a_plot_of_it() -> None:
+    found = searched()
+    assert front.planes(found) == [("latency", "size")]
+    svg = trade.plane(found, ("latency", "size"), 1020, 440)
+    assert svg is not None
+    root = ET.fromstring(svg)
+
+    said = ["".join(t.itertext()) for t in root.iter("text")]
+    assert any(text.startswith("size in MB") for text in said)
+    assert {g.get("data-mark") for g in root.findall("g")} > faint(root)
+
+
+@pytest.mark.parametrize(
+    "wanted", ["maximize accuracy", "throughput", "peak-memory", "minimize f1"]
+)
+def test_any_two_objectives_make_a_plot_or_none(wanted: str) -> None:
+    found = replace(searched(4), objectives=("size", wanted))
+    (pair,) = front.planes(found)
+
+    svg = trade.plane(found, pair, 360, 400)
+
+    assert (svg is None) == (wanted == "minimize f1")
+
+
+def test_names_that_were_cut_to_the_same_are_rows_instead() -> None:
+    long = tuple(measured(f"{'x' * 40}{i}", "ort", 0.1 + i / 10, 0.81, 1) for i in range(3))
+
+    assert not any("xxx" in text for text in texts(sample(candidates=long)))
 
 
 def test_nothing_measured_is_no_plot() -> None:

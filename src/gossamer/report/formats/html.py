@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gossamer.report import listings, sections, words
+from gossamer.report import listings, sections, spread, words
 from gossamer.report.markup import tag
 from gossamer.report.page import page
 from gossamer.result import ReportFormat
@@ -30,7 +30,9 @@ class Html(ReportFormat):
             sections.head(result),
             sections.winner(result),
             sections.chart(result),
+            sections.trades(result),
             listings.candidates(result),
+            spread.latencies(result),
             sections.sizes(result),
             listings.plan(result),
             sections.calibration(result),

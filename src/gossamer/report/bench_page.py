@@ -20,14 +20,14 @@ TABLE = "sortable filterable"
 
 def page(document: dict[str, Any]) -> str:
     """The whole text of the file, for a document that `bench_document.read` took."""
-    rows: list[Row] = document["rows"]
+    rows = _shortened(document["rows"])
     where = mapping(document.get("environment"))
     body = tag(
         "main",
         _head(rows, where),
         curves.curves(_timed(rows), _MEDIANS) if not _is_loaded(rows) else None,
         _rows(rows),
-        *_operators(document.get("operators")),
+        _operators(document.get("operators")),
         section("Environment", facts(where)),
         tag("footer", "Written by gossamer from a document of bench --json."),
     )
@@ -37,27 +37,36 @@ def page(document: dict[str, Any]) -> str:
 _MEDIANS = "Medians; the p90 and p99 of each point stand in the table, and at its mark."
 
 
+def _shortened(rows: list[Row]) -> list[Row]:
+    """The same rows; models are called by their file where that tells them apart."""
+    files = {each["model"]: str(each["model"]).rstrip("/").rsplit("/", 1)[-1] for each in rows}
+    if len(set(files.values())) < len(files):
+        return rows
+    return [{**each, "model": files[each["model"]]} for each in rows]
+
+
 def _head(rows: list[Row], where: dict[str, Any]) -> Markup:
     first = f"{rows[0]['model']} on {rows[0]['runtime']}" if rows else ""
-    best = max(rows, key=lambda r: float(r["ratio"]), default=None)
-    threads = where.get("threads")
-    place = f"{where.get('cpu') or 'an unnamed CPU'}, {threads} threads" if threads else ""
+    threads = f", {where['threads']} threads" if where.get("threads") else ""
+    place = f"{where.get('cpu') or 'an unnamed CPU'}{threads}"
     return tag(
         "header",
         tag("div", tag("span", "gossamer bench"), tag("strong", first), class_="top"),
-        tag("h1", _headline(best, first) if best else "Nothing was measured."),
+        tag("h1", _headline(rows, first) if rows else "Nothing was measured."),
         tag("p", f"Ratios are of medians taken in turns with {first}. Measured on {place}.")
-        if rows and place
+        if rows
         else None,
     )
 
 
-def _headline(best: Row, first: str) -> str:
-    name = f"{best['model']} on {best['runtime']}"
-    if name == first or best["ratio"] <= 1 + best["noise_floor"]:
-        return f"Nothing is faster than {first}."
-    point = f"batch {best['batch']}, length {best['length']}"
-    return f"{name} is up to {best['ratio']:.2f} times as fast ({point})."
+def _headline(rows: list[Row], first: str) -> str:
+    """The row whose interval is highest, if noise does not explain it."""
+    best = max(rows, key=lambda each: float(each["ratio_interval"][0]))
+    low, high = (float(end) for end in best["ratio_interval"])
+    if low <= 1 + best["noise_floor"]:
+        return f"Nothing is faster than {first} by more than noise explains."
+    point = f"batch {best['batch']}, length {best['length']}, 95 %: {low:.2f} to {high:.2f}"
+    return f"{best['model']} on {best['runtime']} is {best['ratio']:.2f} times as fast ({point})."
 
 
 def _is_loaded(rows: list[Row]) -> bool:
@@ -141,35 +150,37 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], float | None], Callable[[float | None
 )
 
 
-def _operators(entries: object) -> Iterator[Markup]:
+def _operators(entries: object) -> Markup | None:
     """Which operators each model spends its time in, and its slowest nodes."""
-    for entry in entries if isinstance(entries, list) else []:
-        told = mapping(entry)
-        point = f"batch {told.get('batch')}, length {told.get('length')}"
-        title = f"Operators of {told.get('model')} on {told.get('runtime')}, {point}"
-        types, slowest = (
-            [mapping(each) for each in told.get(key) or () if isinstance(each, dict)]
-            for key in ("types", "slowest")
-        )
-        if not types:
-            yield section(title, tag("p", "The runtime does not tell."))
-            continue
-        yield section(
-            title,
-            table(
-                (("operator", ""), ("nodes", "num"), ("ms", "num"), ("share", "num")),
-                [_operator(each) for each in types],
-                f"{words.milliseconds(_number(told, 'total_ms'))} ms in all operators.",
-                TABLE,
-            ),
-            table(
-                (("node", ""), ("operator", ""), ("kernel", ""), ("ms", "num"), ("share", "num")),
-                [_node(each) for each in slowest],
-                "The slowest nodes.",
-                TABLE,
-                ("operator",),
-            ),
-        )
+    told = [mapping(each) for each in entries] if isinstance(entries, list) else []
+    return section("Operators", *map(_entry, told)) if told else None
+
+
+def _entry(told: dict[str, Any]) -> Markup:
+    point = f"batch {told.get('batch')}, length {told.get('length')}"
+    title = tag("summary", f"{told.get('model')} on {told.get('runtime')}, {point}")
+    types, slowest = (
+        [mapping(each) for each in told.get(key) or () if isinstance(each, dict)]
+        for key in ("types", "slowest")
+    )
+    if not types:
+        return tag("details", title, tag("p", "The runtime does not tell."))
+    return tag(
+        "details",
+        title,
+        table(
+            (("operator", ""), ("nodes", "num"), ("ms", "num"), ("share", "num")),
+            [_operator(each) for each in types],
+            f"{words.milliseconds(_number(told, 'total_ms'))} ms in all operators.",
+            "sortable",
+        ),
+        table(
+            (("node", ""), ("operator", ""), ("kernel", ""), ("ms", "num"), ("share", "num")),
+            [_node(each) for each in slowest],
+            "The slowest nodes.",
+            "sortable",
+        ),
+    )
 
 
 def _operator(each: dict[str, Any]) -> Markup:
@@ -187,7 +198,6 @@ def _node(each: dict[str, Any]) -> Markup:
         tag("td", str(each.get("operator"))),
         tag("td", str(each.get("kernel"))),
         *_costs(each),
-        facets=(str(each.get("operator")),),
     )
 
 

@@ -79,11 +79,10 @@ def plan(result: Result) -> Markup | None:
     )
     lines = list(_plan_rows(result, best))
     done = counts.get("quantized", 0)
+    rest = "; every other one has its reason" if done < len(best.plan) else ""
     return section(
         "Plan of the winner",
-        tag(
-            "p", f"{done} of {len(best.plan)} sites are quantized; every other one has its reason."
-        ),
+        tag("p", f"{done} of {len(best.plan)} sites are quantized{rest}."),
         tag("ul", *chips, class_="counts"),
         tag(
             "details",

@@ -53,7 +53,7 @@ function filterable(table) {
     make("label", {}, make("span", {}, "search"), search),
     ...facets.map(f => make("label", {}, make("span", {}, f.name), f.select)), clear, count);
   bar.setAttribute("role", "search");
-  bar.setAttribute("aria-label", table.caption?.textContent ?? "");
+  bar.setAttribute("aria-label", table.getAttribute("aria-label"));
 
   const update = () => {
     const words = search.value.toLowerCase().split(" ").filter(Boolean);
@@ -98,6 +98,9 @@ function arrows(container, items) {
   return settle;
 }
 
+const HINT = matchMedia("(pointer: coarse)").matches
+  ? "Tap a mark." : "Point at a mark, or Tab to one and use the arrow keys.";
+
 /* What has the same data-mark is one thing: the row of a table, its marks and names in plots. */
 function linked(table) {
   const things = [...document.querySelectorAll("[data-mark]")];
@@ -114,7 +117,7 @@ function linked(table) {
   const light = key => {
     things.forEach(thing => thing.classList.toggle("lit", thing.dataset.mark === key));
     const mark = plots[0]?.querySelector(`g[data-mark="${key}"] title`);
-    const text = mark?.textContent ?? "Point at a mark, or Tab to one and use the arrow keys.";
+    const text = mark?.textContent ?? HINT;
     told.forEach(place => { place.textContent = text; });
   };
   const rest = () => light(document.activeElement?.dataset?.mark);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gossamer.report import words
-from gossamer.report.markup import Markup, tag
+from gossamer.report.markup import Markup, join, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -70,15 +70,17 @@ def table(
     cells = [tag("th", text, scope="col", class_=name or None) for text, name in headers]
     whole = tag(
         "table",
-        tag("caption", caption),
         tag("thead", tag("tr", *cells)),
         tag("tbody", *lines),
         tag("tfoot", foot) if foot else None,
         class_=class_,
+        aria_label=caption,
         data_facets="|".join(facets) or None,
     )
     # focusable, so that a keyboard can scroll a table that is wider than the screen
-    return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    region = tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    # no <caption>: one as wide as its table runs out of a narrow screen
+    return join((tag("p", caption, class_="caption"), region))
 
 
 def row(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gossamer.report import front, words
-from gossamer.report.labels import Box, around, free_spot
+from gossamer.report.labels import GAP, Box, around, free_spot
 from gossamer.report.markup import Markup, join, printable, tag
 from gossamer.report.symbols import SERIES, pixel, symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gossamer.result import Candidate, Result
 
@@ -83,7 +84,7 @@ def marks(points: Sequence[Point]) -> Markup:
 
 def steps(points: Sequence[Point]) -> Markup | None:
     """A line of steps: what lies to its right and below is beaten."""
-    corners = [(p.x, p.y) for p in points if p.is_on_front and not p.is_below]
+    corners = _corners(points)
     if len(corners) < 2:
         return None
     line = "".join(f"H{pixel(x)}V{pixel(y)}" for x, y in corners[1:])
@@ -91,9 +92,23 @@ def steps(points: Sequence[Point]) -> Markup | None:
     return tag("path", d=f"M{pixel(x)} {pixel(y)}{line}", class_="front")
 
 
-def names(points: Sequence[Point], area: Box, taken: Box | None) -> Markup:
+def _corners(points: Sequence[Point]) -> list[tuple[float, float]]:
+    return [(p.x, p.y) for p in points if p.is_on_front and not p.is_below]
+
+
+def _stretches(points: Sequence[Point]) -> Iterator[Box]:
+    """What the line of steps covers, but for the marks that it joins."""
+    for (x, y), (to_x, to_y) in pairwise(_corners(points)):
+        yield Box(left=x + GAP, top=y - 2, right=to_x + 2, bottom=y + 2)
+        yield Box(left=to_x - 2, top=min(y, to_y) + GAP, right=to_x + 2, bottom=max(y, to_y) + 2)
+
+
+def names(
+    points: Sequence[Point], area: Box, taken: Box | None, *, is_joined: bool = True
+) -> Markup:
     """Names beside the marks where there is room, the rank from the table where there is not."""
     boxes = [around(p.x, p.y) for p in points] + ([taken] if taken else [])
+    boxes += _stretches(points) if is_joined else []
     order = sorted(
         (p for p in points if len(points) <= CROWD or not p.is_beaten),
         key=lambda p: (not p.is_winner, not p.is_baseline, p.is_beaten, p.is_below, p.rank),

@@ -137,7 +137,7 @@ def trades(result: Result) -> Markup | None:
         *parts,
         tag(
             "p",
-            f"{told}constraints, and not beaten in {', '.join(result.objectives)} together.",
+            f"{told}constraints, and not beaten in {' and '.join(result.objectives)} together.",
             class_="soft",
         ),
     )

@@ -22,17 +22,10 @@ if TYPE_CHECKING:
     from gossamer.result import Candidate, Result
 
 MOST = 8  # candidates that are shown
-WIDTH, HEIGHT = 440, 36
+WIDTH, HEIGHT = 340, 32
 LOG_RATIO = 12.0  # slowest / fastest above which the axis is logarithmic
 POINTS, SAMPLES = 90, 400  # of an outline, and what it is smoothed over
-HEADERS = (
-    ("candidate", ""),
-    ("calls by their latency, ms", ""),
-    ("median", "num"),
-    ("p90", "num"),
-    ("p99", "num"),
-    ("calls", "num"),
-)
+COLUMNS = (("median", "num"), ("p90", "num"), ("p99", "num"), ("calls", "num"))
 
 
 def latencies(result: Result) -> Markup | None:
@@ -52,7 +45,9 @@ def latencies(result: Result) -> Markup | None:
     )
     foot = tag("tr", tag("td"), tag("td", _ticks(axis), class_="drawn"), *[tag("td")] * 4)
     lines = [_line(result, c, axis, ranks[identity(c)]) for c in shown]
-    return section("Latency distributions", table(HEADERS, lines, caption, "sortable", foot=foot))
+    scale = ", logarithmic" if axis.is_log else ""
+    headers = (("candidate", ""), (f"calls by their latency in ms{scale}", ""), *COLUMNS)
+    return section("Latency distributions", table(headers, lines, caption, "sortable", foot=foot))
 
 
 def _shown(result: Result) -> list[Candidate]:

@@ -56,15 +56,16 @@ def plane(result: Result, objectives: tuple[str, str], width: int, height: int) 
         for c, a, b in known
     ]
     points.sort(key=lambda p: (p.x, p.y))
+    is_joined = len(result.objectives) == 2
     titles = [_title(name, axis) for name, axis in zip(objectives, (x, y), strict=True)]
     return tag(
         "svg",
         tag("title", f"{objectives[0]} and {objectives[1]} of every measured candidate"),
         frame.key(colours, width),
         frame.grid(x, y, area),
-        steps(points) if len(result.objectives) == 2 else None,
+        steps(points) if is_joined else None,
         marks(points),
-        names(points, area, None),
+        names(points, area, None, is_joined=is_joined),
         frame.titles(f"{titles[0]} (\u2190 better)", f"{titles[1]} (better \u2192)", area),
         viewBox=f"0 0 {width} {height}",
         role="group",

@@ -172,6 +172,8 @@ def test_drop_worst_takes_sites_out_of_one_recipe(given: dict[str, Any], tmp_pat
     assert labels[0] == "as written"
     assert all("in float" in label for label in labels[1:])
     assert len(labels) > 1
+    assert len(found.sensitivity) == 2  # the convolutions
+    assert all(-200 < db < 60 for db in found.sensitivity.values())
 
 
 def made(out: Path) -> list[Path]:

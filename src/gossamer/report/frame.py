@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gossamer.report.axis import Axis
     from gossamer.report.labels import Box
 
-LEFT = 64.0  # room for the ticks and the title of the upright axis
+LEFT = 72.0  # room for the ticks and the title of the upright axis
 TOP, ROW = 14.0, 22.0  # middle of the first row of a key, and from there to the next
 
 

@@ -59,7 +59,11 @@ def plan(result: Result) -> Markup | None:
     if best is None:
         return None
     if not best.plan:
-        return section("Plan", tag("p", "The winner is a float model: no site was changed."))
+        return section(
+            "Plan",
+            tag("p", "The winner is a float model: no site was changed."),
+            _sensitivity(result) if result.sensitivity else None,
+        )
     counts = Counter(reason for _, _, reason, _ in best.plan)
     chips = [
         tag(
@@ -136,13 +140,25 @@ def _steps(candidate: Candidate) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or ("none: float",)
 
 
+ALONE = (
+    "Alone: signal over noise of the worst output where that site alone is quantized, over a few "
+    "calibration samples; less is worse."
+)
+
+
 def _order(is_ranked: bool) -> str:
     order = "In the order in which the model runs them."
-    alone = (
-        "Alone: signal over noise of the worst output where this site alone is quantized, "
-        "over a few calibration samples; less is worse."
-    )
-    return f"{order} {alone}" if is_ranked else order
+    return f"{order} {ALONE}" if is_ranked else order
+
+
+def _sensitivity(result: Result) -> Markup:
+    """The sites that were tried in int8 and cost too much, the worst first."""
+    ranked = sorted(result.sensitivity.items(), key=lambda pair: pair[1])
+    lines = [
+        row(tag("th", tag("code", site), scope="row"), number_cell(words.decibels(db), db))
+        for site, db in ranked
+    ]
+    return table((("site", ""), ("alone, dB", "num")), lines, ALONE, TABLE)
 
 
 def _plan_rows(result: Result, best: Candidate) -> Iterator[Markup]:

@@ -67,7 +67,11 @@ def table(
         facets: What its rows can be filtered by, as `row` has values for it.
         foot: A row below all others, wherever those are sorted to.
     """
-    cells = [tag("th", text, scope="col", class_=name or None) for text, name in headers]
+    first = next((text for text, name in headers if not name), "")  # over what names the rows
+    cells = [
+        tag("th", text, scope="col", class_=name or ("held" if text == first else None))
+        for text, name in headers
+    ]
     whole = tag(
         "table",
         tag("thead", tag("tr", *cells)),

@@ -96,9 +96,10 @@ def _section(each: PublishedTable) -> Markup:
         tag(
             "tr",
             *(
-                tag("td", shown(x, c)) if c.kind == "text" or isinstance(x, str)
+                tag("th", shown(x, c), scope="row") if not i and c.kind == "text"
+                else tag("td", shown(x, c)) if c.kind == "text" or isinstance(x, str)
                 else number_cell(shown(x, c), x)
-                for x, c in zip(row, each.columns, strict=True)
+                for i, (x, c) in enumerate(zip(row, each.columns, strict=True))
             ),
         )
         for row in each.rows

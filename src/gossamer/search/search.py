@@ -135,8 +135,14 @@ def _outcome(work: Work, started: float) -> Result:
 
 
 def _sensitivity(trials: Trials, winner: Candidate | None) -> dict[str, float]:
-    """What each site does to the outputs alone, where sites of the winner's target were ranked."""
-    ranked = trials.damages.get(winner.target, ()) if winner is not None else ()
+    """What each site does to the outputs alone, where sites of a target were ranked.
+
+    Of the winner's target; a float model that wins leaves the sites of any.
+    """
+    if winner is None:
+        return {}
+    others = next(iter(trials.damages.values()), ()) if winner.is_float else ()
+    ranked = trials.damages.get(winner.target, others)
     # no damage at all is what sites have that there was no time for
     return {site: decibel(1.0, noise) for site, noise in ranked if noise > 0}
 

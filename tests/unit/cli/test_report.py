@@ -244,3 +244,18 @@ def test_results_of_a_benchmark_are_a_file_for_a_model_repository(
     assert (told.code, told.out, refused.code) == (0, "", 2)
     assert yaml.safe_load(path.read_text())[0]["dataset"] == {"id": "org/bench", "task_id": "task"}
     assert "report each folder by itself" in " ".join(refused.err.split())
+
+
+def test_the_document_holds_distributions_and_how_sites_are_stored(finished: Path) -> None:
+    document = json.loads((finished / "result.json").read_text())
+    measured = [c for c in document["candidates"] if c["status"] == "ok"]
+    static = [c for c in measured if c["label"].startswith("static")]
+
+    for candidate in measured:
+        spread, told = candidate["latency_quantiles"], candidate["latency_ms"]
+        assert len(spread) == 41
+        assert spread == sorted(spread)
+        assert spread[20] == pytest.approx(told["median"], abs=1e-5)
+        assert spread[36] == pytest.approx(told["p90"], abs=1e-5)
+        assert len(candidate["storage"]) == len(candidate["plan"])
+    assert any("weight s8" in text for c in static for text in c["storage"])

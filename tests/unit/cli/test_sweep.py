@@ -171,6 +171,13 @@ def test_a_setting_that_cannot_be_had_is_there_with_its_reason(swept: Swept) -> 
     assert "a sweep does not train" in (swept.out / "README.md").read_text()
 
 
+def test_a_sweep_has_a_page_with_curves_over_its_lengths(swept: Swept) -> None:
+    page = (swept.out / "report.html").read_text()
+
+    assert page.count("<figure>") == 2
+    assert "Latency and throughput by length" in page
+
+
 def test_what_an_operator_does_not_match_is_said(swept: Swept) -> None:
     card = (swept.out / "README.md").read_text()
 
@@ -280,7 +287,9 @@ def test_a_graph_is_moved_to_a_newer_opset(folder: Path, tmp_path: Path) -> None
     found = gossamer.sweep(written(tmp_path / "s.yaml", run), tmp_path / "out", overwrite=True)
 
     kept = {p.name for p in found.out.iterdir()}
-    assert kept == {"mine.txt", "README.md", "study.db", "sweep.json", "sweep.yaml"}
+    assert kept == {
+        *("mine.txt", "README.md", "report.html", "study.db", "sweep.json", "sweep.yaml"),
+    }
     assert [s.values["framework_args.opset"] for s in found.settings] == [18, 18, 21, 99]
     assert [s.status for s in found.settings] == ["ok", "ok", "ok", "failed"]
     assert [s.is_baseline for s in found.settings] == [True, False, False, False]

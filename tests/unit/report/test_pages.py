@@ -94,6 +94,13 @@ def test_sites_say_how_they_are_stored_and_what_they_do_alone() -> None:
     assert "alone, dB" not in Html().render(sample(sensitivity={}))
 
 
+def test_a_float_winner_leaves_what_each_site_would_have_done() -> None:
+    page = Html().render(replace(RESULTS["float win"](), sensitivity={"/b": 30.0, "/a": 12.5}))
+
+    assert page.index("<code>/a</code>") < page.index("<code>/b</code>")
+    assert 'data-value="12.5"' in page
+
+
 def test_candidates_can_be_filtered_by_runtime_budget_status_and_step() -> None:
     page = Html().render(sample())
     facets = [r for r in Rows(page).found if r.get("data-f3")]

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING
 
 from gossamer import plugins, store
 from gossamer.errors import OutputError, RecipeError
-<<<<<<< HEAD
-from gossamer.report import eval_results, studies, sweep_card, sweep_document
-=======
 from gossamer.report import (
     bench_document,
     bench_page,
+    eval_results,
     studies,
     sweep_card,
     sweep_document,
     sweep_page,
 )
->>>>>>> 39c40f4 (Report: tables filter, a Pareto front that follows them, latency distributions, per-site storage and sensitivity; pages of sweeps and benchmarks with curves)
 from gossamer.report.writing import WRITERS
 from gossamer.swept import Swept
 
@@ -38,14 +35,9 @@ def tables(
     """The tables of a format, from every folder; in Markdown, or as the suffix of `out` says.
 
     Args:
-<<<<<<< HEAD
-        outs: Output folders of compress or sweep, of one machine or several.
-        format: Name of the format; None is `card`.
-=======
         outs: Output folders of compress or sweep, of one machine or several; or one document of
             `bench --json`, for the format html.
-        format: Name of the format.
->>>>>>> 39c40f4 (Report: tables filter, a Pareto front that follows them, latency distributions, per-site storage and sensitivity; pages of sweeps and benchmarks with curves)
+        format: Name of the format; None is `card`.
         out: File to write them to: `.md`, `.html`, `.csv` or `.json`.
         benchmark: The data set and task of a leaderboard on the Hugging Face hub, `cais/hle:hle`.
             Then the text is the file of `.eval_results` for it, and there are no tables.
@@ -58,11 +50,12 @@ def tables(
     format = format or "card"
     member: ReportFormat = plugins.load("formats", format)()
     writer = WRITERS.get(Path(out).suffix if out is not None else ".md")
-<<<<<<< HEAD
     if not member.is_in_folder and writer is None:
         raise OutputError(
             f"a file that ends in {', '.join(WRITERS)}", str(out), "Name another --out."
         )
+    if any(Path(each).is_file() for each in outs):
+        return _written(_bench(outs, format), out)
     found = [studies.read(Path(each)) for each in outs]
     if not found:
         raise RecipeError(
@@ -78,27 +71,12 @@ def tables(
 
 
 def _written(text: str, out: str | Path | None) -> str:
-=======
-    if not member.is_published and writer is None:
-        raise OutputError(f"a file that ends in {', '.join(WRITERS)}", str(out))
-    if any(Path(each).is_file() for each in outs):
-        text = _benchmark(outs, format)
-    else:
-        found = [studies.read(Path(each)) for each in outs]
-        if not found:
-            raise RecipeError("at least one output folder of compress or sweep", "none")
-        if member.is_published or writer is None:
-            text = _single(member, format, found)
-        else:
-            text = writer(member.published(found))
->>>>>>> 39c40f4 (Report: tables filter, a Pareto front that follows them, latency distributions, per-site storage and sensitivity; pages of sweeps and benchmarks with curves)
     if out is not None:
         store.check_writable(Path(out).parent)
         store.write_text(Path(out), text)
     return text
 
 
-<<<<<<< HEAD
 def _benchmark(outs: Sequence[str | Path], format: str | None, benchmark: str) -> str:
     """Evaluation results for the leaderboard of a benchmark."""
     if len(outs) != 1 or format is not None:
@@ -108,8 +86,9 @@ def _benchmark(outs: Sequence[str | Path], format: str | None, benchmark: str) -
             "Such a file holds the score of one model: report each folder by itself.",
         )
     return eval_results.text(studies.read(Path(outs[0])), benchmark)
-=======
-def _benchmark(outs: Sequence[str | Path], name: str) -> str:
+
+
+def _bench(outs: Sequence[str | Path], name: str) -> str:
     """The page of a document of bench."""
     if len(outs) > 1 or name != "html":
         raise RecipeError(
@@ -118,7 +97,6 @@ def _benchmark(outs: Sequence[str | Path], name: str) -> str:
             "Give --format html.",
         )
     return bench_page.page(bench_document.read(Path(outs[0])))
->>>>>>> 39c40f4 (Report: tables filter, a Pareto front that follows them, latency distributions, per-site storage and sensitivity; pages of sweeps and benchmarks with curves)
 
 
 def _single(member: ReportFormat, name: str, found: Sequence[Study]) -> str:

@@ -275,29 +275,6 @@ def test_a_killed_sweep_goes_on_and_repeats_nothing(folder: Path, tmp_path: Path
     assert [s.status for s in found.settings] == ["ok"] * 3
 
 
-@pytest.mark.slow
-def test_a_graph_is_moved_to_a_newer_opset(folder: Path, tmp_path: Path) -> None:
-    args = [{"opset": 18}, {"opset": 21}, {"opset": 99}]
-    run = run_of(folder, framework_args=args, quantization_approach="static", **MATMUL)
-
-    (tmp_path / "out").mkdir()
-    for name in ("result.json", "recipe.yaml", "mine.txt"):
-        (tmp_path / "out" / name).touch()
-
-    found = gossamer.sweep(written(tmp_path / "s.yaml", run), tmp_path / "out", overwrite=True)
-
-    kept = {p.name for p in found.out.iterdir()}
-    assert kept == {
-        *("mine.txt", "README.md", "report.html", "study.db", "sweep.json", "sweep.yaml"),
-    }
-    assert [s.values["framework_args.opset"] for s in found.settings] == [18, 18, 21, 99]
-    assert [s.status for s in found.settings] == ["ok", "ok", "ok", "failed"]
-    assert [s.is_baseline for s in found.settings] == [True, False, False, False]
-    assert found.settings[1].file != found.settings[2].file
-    assert found.settings[1].score == found.settings[2].score
-    assert "99" in found.settings[3].reason
-
-
 def test_a_sweep_survives_a_kill_that_it_cannot_see(folder: Path, tmp_path: Path) -> None:
     run = run_of(folder, quantization_approach="dynamic", batch_sizes=[2])
     path, out = written(tmp_path / "s.yaml", run), tmp_path / "out"

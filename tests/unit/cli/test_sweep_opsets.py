@@ -1,4 +1,4 @@
-"""Sweeps over opsets that are older than those in which the house works."""
+"""Sweeps over opsets: graphs are moved to newer ones, finished files said in older ones."""
 
 from __future__ import annotations
 
@@ -50,3 +50,32 @@ def test_float_is_measured_as_it_opens_where_it_cannot_be_said(tmp_path: Path) -
     assert [s.status for s in found.settings] == ["ok", "failed"]
     assert "opset 1: float32 is measured at 18" in found.settings[0].remarks[0]
     assert "# Measured otherwise than asked for" in (found.out / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_graph_is_moved_to_a_newer_opset(tmp_path: Path) -> None:
+    folder = sequences.folder(tmp_path)
+    args = [{"opset": 18}, {"opset": 21}, {"opset": 99}]
+    run = run_of(
+        folder,
+        framework_args=args,
+        quantization_approach="static",
+        operators_to_quantize=["MatMul"],
+    )
+
+    (tmp_path / "out").mkdir()
+    for name in ("result.json", "recipe.yaml", "mine.txt"):
+        (tmp_path / "out" / name).touch()
+
+    found = gossamer.sweep(written(tmp_path / "s.yaml", run), tmp_path / "out", overwrite=True)
+
+    kept = {p.name for p in found.out.iterdir()}
+    assert kept == {
+        *("mine.txt", "README.md", "report.html", "study.db", "sweep.json", "sweep.yaml"),
+    }
+    assert [s.values["framework_args.opset"] for s in found.settings] == [18, 18, 21, 99]
+    assert [s.status for s in found.settings] == ["ok", "ok", "ok", "failed"]
+    assert [s.is_baseline for s in found.settings] == [True, False, False, False]
+    assert found.settings[1].file != found.settings[2].file
+    assert found.settings[1].score == found.settings[2].score
+    assert "99" in found.settings[3].reason

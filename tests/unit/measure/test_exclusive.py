@@ -43,7 +43,9 @@ def comes_in(code: str, path: Path, seconds: float) -> bool:
     told = "import sys\nfrom pathlib import Path\nfrom gossamer import store\n"
     told += "from gossamer.measure.exclusive import exclusive\nprint('at the door', flush=True)\n"
     told += f"with {code}: print('in')"
-    process = subprocess.Popen([sys.executable, "-c", told, path], stdout=subprocess.PIPE)
+    # without a buffer, which would hold back from `communicate` what came with the first line
+    command = [sys.executable, "-c", told, path]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
     assert process.stdout is not None
     assert process.stdout.readline() == b"at the door\n"
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -101,6 +101,7 @@ def value_of(model: ir.Model, name: str = "v") -> ir.Value:
 
 
 @pytest.mark.parametrize("build", MODELS, ids=lambda f: f.__name__)
+@settings(max_examples=25)  # each draws all factors, and runs four graphs
 @given(sizes=arrays(np.float32, 32, elements=st.floats(2**-6, 2**6, width=32)))
 def test_the_model_computes_the_same(build: Callable[[], ir.Model], sizes: Weights) -> None:
     model = build()

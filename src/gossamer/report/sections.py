@@ -221,9 +221,10 @@ def method(result: Result) -> Markup:
             "p",
             "Float models and candidates of all runtimes ran in interleaved blocks, each as a "
             "plain load of its files in a process of its own, so that a machine that slows down "
-            "slows all of them. A speed-up is the ratio of median latencies to the baseline, "
-            "the fastest float32 model of all runtimes; its interval is a 95 % bootstrap over "
-            "the blocks. The noise floor is how far a model compared with itself strayed from 1.",
+            "slows all of them. A speed-up is against the baseline, the fastest float32 model of "
+            "all runtimes: the median over the blocks of the ratio of their medians, with a 95 % "
+            "bootstrap interval over the blocks. The noise floor is how far a model compared with "
+            "itself strayed from 1.",
         ),
         tag(
             "p",

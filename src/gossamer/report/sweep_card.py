@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 # of a fixed dataset this is where somebody's files lie, which nobody else has
 LOCAL = ("model_name_or_path", "path")
 INTRO = """The float model is the first row. Every other one was timed in turns with it: the
-speed-up is the ratio of their medians with its 95 % interval, and one nearer to 1 than the noise
-floor says nothing. A drop is how much worse a score is than that of float, with the paired 95 %
-interval."""
+speed-up is the median of the ratios of all turns with its 95 % interval, and one nearer to 1 than
+the noise floor says nothing. A drop is how much worse a score is than that of float, with the
+paired 95 % interval."""
 
 
 def card(swept: Swept) -> str:

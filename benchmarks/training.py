@@ -25,7 +25,6 @@ from gossamer.measure.environment import environment, physical_cores
 from gossamer.recipe import Recipe
 from gossamer.report.table import markdown_table
 from gossamer.rerun import rerun
-from gossamer.stages import STAGES
 from gossamer.train.attachment import Technique
 from gossamer.train.prune.patterns.block import Block
 from gossamer.train.prune.patterns.n_of_m import NOfM
@@ -34,6 +33,7 @@ from gossamer.train.steps.shrink import BUDGETS, Shrink
 from gossamer.train.techniques.distill import Distill
 from gossamer.train.techniques.quantize_aware import QuantizeAware
 from gossamer.train.techniques.sparsify import Sparsify
+from gossamer.trained import STAGES
 
 HERE = Path(__file__).resolve().parent
 TAUGHT, ALONE = "_distilled", "_alone"  # how names of recipes end

@@ -227,7 +227,8 @@ def record(prepared: Prepared, winner: Candidate | None) -> dict[str, Any]:
     request = prepared.request
     found = Path(request.model)
     paths = {"data": request.data, "calibration-data": request.calibration_data}
-    before = origin(found, request.seed)
+    trains = winner is not None and "module-steps" in winner.recipe
+    before = {} if trains else origin(found, request.seed)
     steps = {"module-steps": before["recipe"]["module-steps"]} if before else {}
     return {
         "source": {
@@ -236,10 +237,11 @@ def record(prepared: Prepared, winner: Candidate | None) -> dict[str, Any]:
         },
         # a module that `gossamer run` trained: the whole way to it is part of the recipe
         **{key: before[key] for key in ("source", "teacher", "training") if key in before},
+        **(_trained(prepared) if trains else {}),
         "task": plugins.dump(prepared.task),
         "data": {
             **{
-                key: {"path": str(path.resolve()), "sha256": publish.digest(path)}
+                key: {"path": str(path.resolve()), "sha256": store.digest(path)}
                 for key, path in paths.items()
                 if path is not None
             },
@@ -257,3 +259,17 @@ def record(prepared: Prepared, winner: Candidate | None) -> dict[str, Any]:
         "recipe": {**winner.recipe, **steps} if winner is not None else {},
         "files": dict(winner.files) if winner is not None else {},
     }
+
+
+def _trained(prepared: Prepared) -> dict[str, Any]:
+    """What the module steps of a recipe learned from."""
+    from gossamer.sources import find
+
+    request, training = prepared.request, prepared.training
+    parts: dict[str, Any] = {}
+    if request.teacher:
+        digest = find(request.teacher).trainable().digest
+        parts["teacher"] = {"model": request.teacher, "digest": digest}
+    if request.training is not None and training is not None:
+        parts["training"] = {"path": str(request.training.resolve()), "sha256": training.sha256}
+    return parts

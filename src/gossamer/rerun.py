@@ -18,7 +18,6 @@ from gossamer.errors import DataError, OutputError, RecipeError
 from gossamer.measure.environment import named_level, physical_cores
 from gossamer.progress import Silent
 from gossamer.recipe import Recipe
-from gossamer.report.publish import digest
 from gossamer.run import calibrate, run
 from gossamer.step import Calibration
 from gossamer.task import DataRequest
@@ -123,7 +122,7 @@ def rerun_along(recipe: str | Path, out: str | Path) -> None:
 
 def _is_unfinished(recipe: Recipe, out: Path) -> bool:
     """Whether `out` is what a killed training left."""
-    from gossamer.stages import STAGES
+    from gossamer.trained import STAGES
 
     return bool(recipe.module_steps) and (out / CACHE).is_dir() and not (out / STAGES).exists()
 
@@ -133,9 +132,9 @@ def _rerun_trained(
 ) -> Artifact:
     """The files, and beside them the trained module, a row for every stage, and the recipe."""
     from gossamer.sources import find
-    from gossamer.stages import STAGES, judged
+    from gossamer.stages import judged
     from gossamer.train.processes import first_alone
-    from gossamer.trained import MODULE, save, trained
+    from gossamer.trained import MODULE, STAGES, save, trained
 
     progress.stage("open the model")
     name = str(record["source"]["model"])
@@ -201,24 +200,17 @@ def _teacher(record: dict[str, Any]) -> Source | None:
 
 def _training(record: dict[str, Any], model: FloatModel) -> TrainingRows | None:
     """The samples to train with, if the recipe names any."""
-    from gossamer.trained import TrainingRows, rows_to_train
+    from gossamer.trained import training_rows
 
     if "training" not in record:
         return None
-    place = _unchanged(record["training"], "training data")
     judging = record["data"].get("data")
-    if judging and place.resolve() == Path(judging["path"]).resolve():
-        raise DataError(
-            "training data apart from the data that judges",
-            f"{place} as both",
-            "Name other samples under training.",
-        )
-    task = plugins.parse("tasks", record["task"]).resolved(model)
-    seed = int(record["data"]["seed"])
-    data = task.open(DataRequest(model=model, path=place, seed=seed))
-    return TrainingRows(
-        split=rows_to_train(data),
-        sha256=record["training"]["sha256"],
+    return training_rows(
+        plugins.parse("tasks", record["task"]).resolved(model),
+        model,
+        _unchanged(record["training"], "training data"),
+        judging=Path(judging["path"]) if judging else None,
+        seed=int(record["data"]["seed"]),
         length=int(record["data"]["length"]),
     )
 
@@ -333,7 +325,7 @@ def _digest_of(path: Path) -> str:
             f"nothing at {path}",
             "Paths are from the folder that the command is run in.",
         )
-    return digest(path)
+    return store.digest(path)
 
 
 def _check(found: object, keys: Mapping[str, type], where: str) -> None:
@@ -351,7 +343,7 @@ def _check(found: object, keys: Mapping[str, type], where: str) -> None:
 def _unchanged(file: Mapping[str, str], what: str) -> Path:
     """The place that a recipe names, if what lies there is what it was."""
     found = Path(file["path"])
-    if not found.exists() or digest(found) != file["sha256"]:
+    if not found.exists() or store.digest(found) != file["sha256"]:
         raise DataError(
             f"the {what} of the recipe, sha256 {file['sha256']}",
             f"{'other content' if found.exists() else 'nothing'} at {found}",

@@ -73,7 +73,8 @@ class Candidate:
     @property
     def is_float(self) -> bool:
         """Whether this is a float32 baseline: no steps, full precision."""
-        return not self.recipe.get("graph-steps") and self.recipe.get("precision") == "f32"
+        steps = any(self.recipe.get(key) for key in ("module-steps", "graph-steps"))
+        return not steps and self.recipe.get("precision") == "f32"
 
 
 @dataclass(frozen=True, kw_only=True)

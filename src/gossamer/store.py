@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from gossamer.artifact import sha256
 from gossamer.errors import OutputError, StorageError
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS trials (id TEXT PRIMARY KEY, document TEXT NOT NULL)"
@@ -134,6 +136,16 @@ def _locked(path: Path) -> Iterator[_Lock | None]:
         yield lock
     finally:
         os.close(handle)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, or of all files in a folder with their relative names."""
+    if path.is_file():
+        return sha256(path)
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(path)}\0{sha256(file)}\n".encode())
+    return total.hexdigest()
 
 
 def remove(path: Path) -> None:

@@ -98,7 +98,7 @@ def _begun(
         identity = {
             "runs": _plain(runs),
             "model": found.model.digest,
-            "data": [publish.digest(place) for place in found.files],
+            "data": [store.digest(place) for place in found.files],
         }
         if is_new:
             publish.begin(out)

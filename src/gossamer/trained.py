@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gossamer import carried, plugins, store
+from gossamer.errors import DataError
 from gossamer.progress import Silent
 from gossamer.qat import Aim, prepare
 from gossamer.sources._quiet import quiet_transformers
-from gossamer.stages import STAGES, Timed
 from gossamer.step import ModuleContext
-from gossamer.task import Split, example
+from gossamer.task import DataRequest, Split, example
+from gossamer.timed import Timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from gossamer.source import FloatModel, Source, TrainableModel
     from gossamer.spot import Spots
     from gossamer.step import ModuleStep, TrainingSet
-    from gossamer.task import TaskData
+    from gossamer.task import Task, TaskData
 
-MODULE = "module"
+MODULE, STAGES = "module", "stages.json"
 SOME = 32  # samples of a batch that calibrates
 
 
@@ -286,6 +287,32 @@ def origin(module: Path, seed: int) -> dict[str, Any]:
         return {}
     record: dict[str, Any] = yaml.safe_load((module.parent / "recipe.yaml").read_text())
     return record if record["recipe"].get("seed", 0) == seed else {}
+
+
+def training_rows(
+    task: Task, model: FloatModel, path: Path, *, judging: Path | None, seed: int, length: int
+) -> TrainingRows:
+    """The samples at `path`, to train with.
+
+    Args:
+        task: Reads them.
+        model: The source, opened.
+        path: File or folder.
+        judging: The data that judges; None where nothing does.
+        seed: Of the split, which has no part in the order of training.
+        length: Of the sequences by which a model is timed between its steps.
+
+    Raises:
+        DataError: They cannot be read, or they judge as well.
+    """
+    if judging is not None and path.resolve() == judging.resolve():
+        raise DataError(
+            "training data apart from the data that judges",
+            f"{path} as both",
+            "Name other samples under training.",
+        )
+    data = task.open(DataRequest(model=model, path=path, seed=seed))
+    return TrainingRows(split=rows_to_train(data), sha256=store.digest(path), length=length)
 
 
 def rows_to_train(data: TaskData) -> Split:

@@ -23,6 +23,8 @@ ASKED: dict[str, type] = {
     "task": object,
     "data": str,
     "calibration-data": str,
+    "training": str,
+    "teacher": str,
     "max-drop": str,
     "cpu": str,
     "budget": str,
@@ -39,6 +41,7 @@ LOOKED_FOR: dict[str, type] = {
     "constraints": object,
 }
 NEEDED = ("source", "recipe")
+PLACES = ("data", "calibration-data", "training")
 
 
 def tune(  # noqa: PLR0913 - the options of the command line, by the same names
@@ -103,13 +106,14 @@ def _read(path: Path) -> Request:
     found = _checked(written, path)
     plan = {key: found.pop(key) for key in LOOKED_FOR if key in found}
     task, options = _task(found.pop("task", None))
-    places = {k: Path(found.pop(k)) for k in ("data", "calibration-data") if k in found}
+    places = {k: Path(found.pop(k)) for k in PLACES if k in found}
     return Request(
         model=found.pop("source"),
         task=task,
         options=options,
         data=places.get("data"),
         calibration_data=places.get("calibration-data"),
+        training=places.get("training"),
         targets=targets(plan["recipe"]),
         plan=plan,
         **{key.replace("-", "_"): value for key, value in found.items()},

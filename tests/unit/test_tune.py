@@ -303,7 +303,6 @@ def test_twenty_kills_at_random_cost_no_finished_trial(
         ({"recipe": {"target": "ort-cpu", "graph-steps": ["fuse"]}}, "a recipe with an open place"),
         ({"recipe": {"graph-steps": []}}, "a recipe with a target"),
         ({"recipe": None}, "dict for recipe"),
-        ({"recipe": {**RECIPE, "module-steps": [{"fit": {}}]}}, "a recipe of graph-steps"),
         ({"strategy": "bayes"}, "a name from the family strategies"),
         ({"objectives": []}, "at least one objective"),
         ({"objectives": "speed"}, "an objective"),

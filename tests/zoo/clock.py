@@ -17,6 +17,7 @@ SECONDS = {
     "gossamer.search.trial": {"SECONDS_PER_SESSION": 0.005},
     "gossamer.search.finalists": {"SECONDS": 0.005, "LONG_SECONDS": 0.005},
     "gossamer.stages": {"SECONDS": 0.005},
+    "gossamer.timed": {"SECONDS": 0.005},
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,13 +104,3 @@ def sweep(out: Path) -> None:
                 store.remove(leftover)
         for leftover in (out / "candidates").glob(".*"):
             store.remove(leftover)
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, or of all files in a folder with their relative names."""
-    if path.is_file():
-        return sha256(path)
-    total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        total.update(f"{file.relative_to(path)}\0{sha256(file)}\n".encode())
-    return total.hexdigest()

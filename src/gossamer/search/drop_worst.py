@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gossamer.search.limits import Limits
     from gossamer.search.strategy import Work
     from gossamer.search.trial import Trial
+    from gossamer.source import FloatModel
     from gossamer.target import TargetSpec
 
 RANKING_SAMPLES = 8
@@ -127,13 +128,14 @@ def rank(
     quantized (mechanics: sensitivity by output SQNR), over a few calibration samples.
     """
     exclude = [name for step in _static_steps(rung) for name in step.exclude]
-    decisions = plan(trial.model, rung.recipe.target, rung.recipe.cpu, exclude).quantized
+    model, calibration = trial.modules.opened(rung.recipe, calibration)
+    decisions = plan(model, rung.recipe.target, rung.recipe.cpu, exclude).quantized
     sites = [d.site for d in decisions if d.weight is not None]
     everything = [d.site for d in decisions]
     trial.progress.stage("rank sites", len(sites))
     spec: TargetSpec = plugins.load("targets", rung.recipe.target)
     with Successive(spec.runtime, threads=trial.threads) as process:
-        ranking = _Ranking(trial=trial, feeds=feeds, process=process)
+        ranking = _Ranking(trial=trial, model=model, feeds=feeds, process=process)
         target = dataclasses.replace(rung.recipe, graph_steps=(), precision="f32")
         expected = ranking.outputs(dataclasses.replace(rung, recipe=target), NO_DATA)
         damages = []
@@ -153,13 +155,14 @@ class _Ranking:
     """Files that are made, run on a few samples in one process, and thrown away."""
 
     trial: Trial
+    model: FloatModel
     feeds: list[Feed]
     process: Successive
 
     def outputs(self, rung: Rung, calibration: Calibration) -> list[Feed]:
         trial, recipe = self.trial, rung.recipe
         folder: Path = trial.out / "cache" / "ranking" / recipe.digest()
-        artifact = run(trial.model, recipe, folder, calibration, trial.progress)
+        artifact = run(self.model, recipe, folder, calibration, trial.progress)
         try:
             session = self.process.open(artifact.path, recipe.precision)
             return [session.run(feed) for feed in self.feeds]

@@ -59,7 +59,8 @@ class Rung:
     @property
     def is_baseline(self) -> bool:
         """Whether it is the float32 model as it came."""
-        return not self.recipe.graph_steps and self.recipe.precision == "f32"
+        recipe = self.recipe
+        return not (recipe.module_steps or recipe.graph_steps) and recipe.precision == "f32"
 
     @property
     def is_rounded_by_data(self) -> bool:

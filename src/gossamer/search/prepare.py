@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gossamer.source import FloatModel
     from gossamer.target import TargetSpec
     from gossamer.task import Task
+    from gossamer.trained import TrainingRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class Request:
         seed: Draws the splits.
         exclude: Nodes that stay in float, as `gossamer.graph.select` finds them.
         costs: Folder where the times of kernels are kept (`gossamer profile`); None times none.
+        training: Labelled samples for module steps.
+        teacher: What these learn from; empty for the model as it came.
         plan: What `gossamer tune` looks for, as written; empty for compress.
         storage: URL of the database that it works with; empty for one in the output folder.
         executor: Where it evaluates candidates, as recipes write plug-ins.
@@ -69,6 +72,8 @@ class Request:
     seed: int = 0
     exclude: tuple[str, ...] = ()
     costs: Path | None = None
+    training: Path | None = None
+    teacher: str = ""
     plan: Mapping[str, Any] = field(default_factory=dict)
     storage: str = ""
     executor: Any = "local"
@@ -87,8 +92,8 @@ class Request:
         for key in ("task", "cpu"):
             found[key] = found[key] and found[key].replace("_", "-")
         found["targets"] = [name.replace("_", "-") for name in self.targets]
-        for key in ("model", "data", "calibration_data"):
-            if found[key] is not None and Path(found[key]).exists():
+        for key in ("model", "data", "calibration_data", "training", "teacher"):
+            if found[key] and Path(found[key]).exists():
                 found[key] = Path(found[key]).resolve()
         return dict(json.loads(json.dumps(found, default=str)))
 
@@ -112,6 +117,7 @@ class Prepared:
     out: Path
     progress: Progress
     wanted: Wanted
+    training: TrainingRows | None = None
 
 
 def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Prepared:
@@ -169,6 +175,7 @@ def prepare(request: Request, cache: Path, out: Path, progress: Progress) -> Pre
         out=out,
         progress=progress,
         wanted=wanted.of(task),
+        training=_training(request, model, task),
     )
 
 
@@ -182,6 +189,22 @@ def check(prepared: Prepared) -> None:
     target: TargetSpec = plugins.load("targets", prepared.targets[0])
     path, split = prepared.model.path, prepared.data.search
     one_row(target.runtime, path, prepared.task, split, threads=prepared.threads)
+
+
+def _training(request: Request, model: FloatModel, task: Task) -> TrainingRows | None:
+    """The samples that module steps train with, if there are any."""
+    if request.training is None:
+        return None
+    from gossamer.trained import training_rows
+
+    return training_rows(
+        task,
+        model,
+        request.training,
+        judging=request.data,
+        seed=request.seed,
+        length=request.length,
+    )
 
 
 def installed_targets(wanted: Sequence[str], cpu: str, *, must_run: bool = True) -> tuple[str, ...]:

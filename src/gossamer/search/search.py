@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from gossamer import plugins, store
 from gossamer.diagnosis import decibel
-from gossamer.errors import CalibrationError
-from gossamer.graph.calibrate import load, save
 from gossamer.measure.environment import environment
 from gossamer.result import Candidate, Result
-from gossamer.run import calibrate
 from gossamer.search.finalists import (
     LONG_SECONDS,
     MOST,
@@ -25,6 +22,7 @@ from gossamer.search.finalists import (
 )
 from gossamer.search.ladder import Rung
 from gossamer.search.limits import Limits
+from gossamer.search.modules import Modules, Observed
 from gossamer.search.placements import gain_of_placement
 from gossamer.search.prepare import Prepared, planned
 from gossamer.search.quantity import front
@@ -73,8 +71,9 @@ def search(
 def begun(prepared: Prepared, study: store.Study | Shared, started: float) -> Iterator[Work]:
     """What a strategy works with, float baselines measured; they stay open until the end."""
     rungs = planned(prepared)
-    observed = _Observed(prepared, CALIBRATED)
-    everywhere = _Observed(prepared, EVERYWHERE, is_uniform=True)
+    cache = prepared.out / "cache"
+    observed = Observed(prepared, prepared.model, cache / CALIBRATED)
+    everywhere = Observed(prepared, prepared.model, cache / EVERYWHERE, is_uniform=True)
     feeds = prepared.data.calibration.feeds
     with Trials(_trial(prepared, study)) as trials:
         limits = Limits(
@@ -162,7 +161,7 @@ def _trial(prepared: Prepared, study: store.Study | Shared) -> Trial:
     request, data = prepared.request, prepared.data
     first = next(iter(data.calibration.feeds()))
     return Trial(
-        model=prepared.model,
+        modules=Modules(prepared),
         task=prepared.task,
         search=data.search,
         feed=example(prepared.model.inputs, first, request.batch, request.length),
@@ -175,42 +174,6 @@ def _trial(prepared: Prepared, study: store.Study | Shared) -> Trial:
         study=study,
         progress=prepared.progress,
     )
-
-
-class _Observed:
-    """The statistics of one calibration pass: from the cache, or made when first asked for."""
-
-    def __init__(self, prepared: Prepared, name: str, *, is_uniform: bool = False) -> None:
-        self._prepared = prepared
-        self._path = prepared.out / "cache" / name
-        self._is_uniform = is_uniform
-        self._refused: CalibrationError | None = None
-        self.statistics: Statistics | None = load(self._path) if self._path.exists() else None
-
-    def __call__(self, _: Sequence[str] = ()) -> Statistics:
-        if self._refused is not None:
-            raise self._refused
-        if self.statistics is None:
-            try:
-                self.statistics = self._collected()
-            except CalibrationError as error:
-                self._refused = error  # the next candidate would wait for the same answer
-                raise
-            save(self.statistics, self._path)
-        return self.statistics
-
-    def _collected(self) -> Statistics:
-        prepared, request = self._prepared, self._prepared.request
-        return calibrate(
-            prepared.model,
-            prepared.exclude,
-            prepared.data.calibration,
-            cpu=request.cpu,
-            threads=prepared.threads,
-            seed=request.seed,
-            progress=prepared.progress,
-            is_uniform=self._is_uniform,
-        )
 
 
 def _final(trials: Trials, limits: Limits) -> list[Candidate]:

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from gossamer.runtime import Feed
     from gossamer.search.goal import MaxDrop
     from gossamer.search.ladder import Rung
+    from gossamer.search.modules import Modules
     from gossamer.search.quantity import Constraint
     from gossamer.search.shared import Shared
-    from gossamer.source import FloatModel
     from gossamer.task import Task
 
 REFUSALS = (BuildError, CalibrationError, MeasureError, PlanError, TargetError)
@@ -56,7 +56,7 @@ class Trial:
     """What every candidate of one run has in common.
 
     Attributes:
-        model: The opened source.
+        modules: The models that recipes start from.
         task: What scores.
         search: The split that scores.
         feed: What is timed.
@@ -70,7 +70,7 @@ class Trial:
         progress: Who is told.
     """
 
-    model: FloatModel
+    modules: Modules
     task: Task
     search: Split
     feed: Feed
@@ -202,7 +202,7 @@ class Trials:
             self.candidates[identity] = found
             self.trial.progress.candidate(found)
             return found
-        if rung.is_static:
+        if rung.is_static and not rung.recipe.module_steps:
             with contextlib.suppress(*REFUSALS):  # the attempt below tells
                 calibration.statistics(())  # calibration is nobody's own time
         scope, started = contextlib.ExitStack(), time.monotonic()
@@ -271,7 +271,8 @@ class Trials:
     ) -> tuple[Artifact, Isolated]:
         recipe = rung.recipe
         folder = self.trial.out / "candidates" / recipe.digest()
-        artifact = run(self.trial.model, recipe, folder, calibration, self.trial.progress)
+        model, known = self.trial.modules.opened(recipe, calibration)
+        artifact = run(model, recipe, folder, known, self.trial.progress)
         session = Isolated(
             artifact.runtime,
             artifact.path,

@@ -45,12 +45,6 @@ class Wanted:
         """
         if not plan:
             return cls(strategy=Ladder())
-        if {"module-steps", "module_steps"} & set(plan["recipe"]):
-            raise RecipeError(
-                "a recipe of graph-steps to search",
-                "one with module-steps",
-                "Train first: gossamer run train.yaml. Its OUT/module is a source like any other.",
-            )
         told = _texts(plan.get("objectives", "latency"), "objectives")
         return cls(
             strategy=plugins.parse("strategies", plan.get("strategy", "tpe")),

@@ -1,0 +1,117 @@
+"""Searches over recipes that train: every candidate starts from what its module steps made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import gossamer
+from gossamer.artifact import sha256
+from gossamer.errors import DataError
+
+pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+pytest.importorskip("optuna")
+from zoo import trainable
+
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.usefixtures("quick_clock"),
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+]
+FIT = {"fit": {"epochs": {"choice": [1, 6]}, "learning-rate": 0.01}}
+STATIC = {"quantize-static": {"weight-bits": {"choice": [8, 7]}}}
+
+
+def write(folder: Path, **changed: Any) -> Path:
+    """A search as a person writes it, into `folder`, with the data that it names."""
+    search = {
+        "source": "zoo.trainable:make",
+        "task": "classification",
+        "data": str(trainable.write(folder, 400, seed=1)),
+        "training": str(trainable.write(folder, 256, seed=2)),
+        "max-drop": "20pt",
+        "strategy": "grid",
+        "objectives": ["maximize accuracy", "size"],
+        "threads": 1,
+        "recipe": {
+            "target": "ort-cpu",
+            "module-steps": [FIT],
+            "graph-steps": ["simplify", "fuse", STATIC],
+        },
+        **changed,
+    }
+    path = folder / "search.yaml"
+    path.write_text(yaml.safe_dump(search, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> gossamer.Result:
+    """What a search over two trainings and two numbers of bits found."""
+    folder = tmp_path_factory.mktemp("searched")
+    return gossamer.tune(write(folder), out=folder / "out")
+
+
+def tried(found: gossamer.Result) -> dict[str, gossamer.Candidate]:
+    return {c.label: c for c in found.candidates if not c.is_float}
+
+
+def test_candidates_differ_by_training_and_by_what_follows(found: gossamer.Result) -> None:
+    candidates = tried(found)
+
+    assert sorted(candidates) == [
+        "epochs 1, weight-bits 7",
+        "epochs 1, weight-bits 8",
+        "epochs 6, weight-bits 7",
+        "epochs 6, weight-bits 8",
+    ]
+    assert all(c.status == "ok" for c in candidates.values()), [c.reason for c in found.candidates]
+    short, long = (candidates[f"epochs {n}, weight-bits 8"] for n in (1, 6))
+    assert (short.score or 0) < (long.score or 0)
+    assert found.winner is not None
+    assert "epochs 6" in found.winner.label
+
+
+def test_each_training_is_done_once(found: gossamer.Result) -> None:
+    trainings = found.out / "cache" / "modules"
+
+    assert not trainings.exists() or len(list(trainings.iterdir())) == 2
+
+
+def test_the_written_recipe_trains_and_gives_the_winner_again(
+    found: gossamer.Result, tmp_path: Path
+) -> None:
+    written = yaml.safe_load((found.out / "recipe.yaml").read_text())
+    again = gossamer.rerun(found.out / "recipe.yaml", tmp_path / "again")
+
+    assert [next(iter(step)) for step in written["recipe"]["module-steps"]] == ["fit"]
+    assert again.sha256() == {n: sha256(found.out / "model" / n) for n in again.files}
+    assert json.loads((tmp_path / "again" / "stages.json").read_text())["stages"]
+
+
+def test_what_trains_does_not_judge(tmp_path: Path) -> None:
+    search = write(tmp_path)
+    asked = yaml.safe_load(search.read_text())
+    search.write_text(yaml.safe_dump({**asked, "training": asked["data"]}))
+
+    with pytest.raises(DataError, match="training data apart from the data that judges"):
+        gossamer.tune(search, out=tmp_path / "out")
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_without_samples_is_a_candidate_that_failed(tmp_path: Path) -> None:
+    search = write(tmp_path)
+    asked = yaml.safe_load(search.read_text())
+    del asked["training"]
+    search.write_text(yaml.safe_dump(asked))
+
+    result = gossamer.tune(search, out=tmp_path / "out")
+
+    assert {c.status for c in tried(result).values()} == {"failed"}
+    assert all("training" in str(c.reason) for c in tried(result).values())

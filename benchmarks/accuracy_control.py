@@ -108,7 +108,7 @@ def main() -> None:
             row = {"model": name, "max_drop": asked.max_drop, **measured(case)}
         kept.keep(RESULTS, row, SAME)
     if asked.table:
-        kept.fill(PAGE, render(json.loads(RESULTS.read_text())), "accuracy control")
+        kept.fill(PAGE, render(json.loads(RESULTS.read_text())), "accuracy-control")
 
 
 def opened(name: str, real: Path, max_drop: float, folder: Path) -> Case:

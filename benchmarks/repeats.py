@@ -5,7 +5,7 @@
 
 Float32 and static int8 (min-max) of a model are measured again and again, each time in every way:
 
-- `gossamer bench`: both in turns, ratio of medians;
+- `gossamer bench`: both in turns, the median of the rounds' ratios;
 - `timeit`: each in a process of its own, one after the other; five loops, the mean of the best, as
   `python -m timeit` tells it;
 - `perf test`: the same with one loop and its mean, as onnxruntime_perf_test tells it;

@@ -269,7 +269,9 @@ def _trained(prepared: Prepared) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     if request.teacher:
         digest = find(request.teacher).trainable().digest
-        parts["teacher"] = {"model": request.teacher, "digest": digest}
+        place = Path(request.teacher)
+        name = str(place.resolve()) if place.exists() else request.teacher
+        parts["teacher"] = {"model": name, "digest": digest}
     if request.training is not None and training is not None:
         parts["training"] = {"path": str(request.training.resolve()), "sha256": training.sha256}
     return parts

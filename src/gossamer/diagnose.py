@@ -21,7 +21,7 @@ from gossamer.errors import OutputError, RecipeError
 from gossamer.progress import Silent
 from gossamer.report import diagnosis as report
 from gossamer.report.diagnosis_page import page
-from gossamer.rerun import calibration, check_model, parse, read
+from gossamer.rerun import calibration, check_model, graph_recipe, read
 from gossamer.step import Calibration
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def _recipe(asked: _Asked, path: Path, scratch: Path, progress: Progress) -> _Op
     from gossamer.search.prepare import check, prepare
 
     known = read(path)
-    recipe = parse(known)
+    recipe = graph_recipe(known, path)
     if asked.target is not None and asked.target.replace("_", "-") != recipe.target:
         raise RecipeError(
             f"the target of the recipe, {recipe.target}, or no --target",

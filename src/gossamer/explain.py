@@ -112,7 +112,7 @@ def inspect(model: str | Path) -> Iterator[str]:
 
 def _recipe(path: Path, targets: Sequence[str], exclude: Sequence[str]) -> Iterator[str]:
     """Lines for a recipe.yaml, whose target and selections are its own."""
-    from gossamer.rerun import check_model, parse, read
+    from gossamer.rerun import check_model, graph_recipe, read
     from gossamer.run import planned
     from gossamer.sources import find
 
@@ -123,11 +123,12 @@ def _recipe(path: Path, targets: Sequence[str], exclude: Sequence[str]) -> Itera
             "Change the recipe.",
         )
     record = read(path)
+    recipe = graph_recipe(record, path)
     with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
         name = str(record["source"]["model"])
         opened = find(name).open(Path(scratch))
         check_model(record, opened, name)
-        found = planned(opened, parse(record))
+        found = planned(opened, recipe)
         yield from _heading(found)
         yield from _plan(found)
 

@@ -16,6 +16,7 @@ from gossamer.report.document import plain
 from gossamer.report.table import markdown_table
 from gossamer.result import SCHEMA_VERSION
 from gossamer.task import Split, example
+from gossamer.timed import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from gossamer.progress import Progress
     from gossamer.task import Task, TaskData
     from gossamer.trained import Stage, Trained
-
-SECONDS = 1.0  # of each stage, timed in turns
 
 
 def judged(

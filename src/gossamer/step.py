@@ -122,6 +122,8 @@ class ModuleContext:
 class ModuleStep(ABC):
     """One technique on a torch module, with its options."""
 
+    learns: ClassVar[bool] = False  # whether it cannot do without training samples
+
     @abstractmethod
     def apply(self, model: nn.Module, context: ModuleContext) -> nn.Module:
         """The module after this step, in eval mode; the given one may be used up."""

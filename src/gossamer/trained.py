@@ -20,6 +20,7 @@ from gossamer.qat import Aim, prepare
 from gossamer.sources._quiet import quiet_transformers
 from gossamer.step import ModuleContext
 from gossamer.task import DataRequest, Split, example
+from gossamer.tasks._splits import overlap
 from gossamer.timed import Timed
 
 if TYPE_CHECKING:
@@ -305,10 +306,10 @@ def training_rows(
     Raises:
         DataError: They cannot be read, or they judge as well.
     """
-    if judging is not None and path.resolve() == judging.resolve():
+    if judging is not None and overlap(path, judging):
         raise DataError(
             "training data apart from the data that judges",
-            f"{path} as both",
+            f"{path}, which shares rows with {judging}",
             "Name other samples under training.",
         )
     data = task.open(DataRequest(model=model, path=path, seed=seed))

@@ -153,6 +153,7 @@ def test_constraints_that_nothing_keeps_are_best_effort(
 
     assert found.verdict == "best_effort"
     assert not any(c.within_budget for c in found.candidates)
+    assert {c.reason for c in found.candidates if c.status == "ok"} == {"misses size <= 10B"}
 
 
 @pytest.mark.slow

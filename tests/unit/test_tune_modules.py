@@ -11,7 +11,7 @@ import yaml
 
 import gossamer
 from gossamer.artifact import sha256
-from gossamer.errors import DataError
+from gossamer.errors import DataError, InputError, RecipeError
 
 pytest.importorskip("torch")
 pytest.importorskip("accelerate")
@@ -46,7 +46,8 @@ def write(folder: Path, **changed: Any) -> Path:
         **changed,
     }
     path = folder / "search.yaml"
-    path.write_text(yaml.safe_dump(search, sort_keys=False))
+    given = {k: v for k, v in search.items() if v is not None}
+    path.write_text(yaml.safe_dump(given, sort_keys=False))
     return path
 
 
@@ -78,9 +79,7 @@ def test_candidates_differ_by_training_and_by_what_follows(found: gossamer.Resul
 
 
 def test_each_training_is_done_once(found: gossamer.Result) -> None:
-    trainings = found.out / "cache" / "modules"
-
-    assert not trainings.exists() or len(list(trainings.iterdir())) == 2
+    assert len(list((found.out / "cache" / "modules").iterdir())) == 2
 
 
 def test_the_written_recipe_trains_and_gives_the_winner_again(
@@ -94,10 +93,29 @@ def test_the_written_recipe_trains_and_gives_the_winner_again(
     assert json.loads((tmp_path / "again" / "stages.json").read_text())["stages"]
 
 
-def test_what_trains_does_not_judge(tmp_path: Path) -> None:
-    search = write(tmp_path)
-    asked = yaml.safe_load(search.read_text())
-    search.write_text(yaml.safe_dump({**asked, "training": asked["data"]}))
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"training": None}, "training samples for fit"),
+        ({"teacher": "zoo.trainable:nobody"}, "nobody"),
+        ({"recipe": {"target": "ort-cpu", "graph-steps": [STATIC]}}, "a recipe with module-steps"),
+    ],
+)
+def test_what_does_not_go_together_is_told_and_nothing_is_written(
+    changed: dict[str, Any], error: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=error):
+        gossamer.tune(write(tmp_path, **changed), out=tmp_path / "out")
+
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["", ".."])
+def test_what_trains_does_not_judge(where: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    judging = trainable.write(data, 400, seed=1)
+    search = write(tmp_path, data=str(judging), training=str((judging / where).resolve()))
 
     with pytest.raises(DataError, match="training data apart from the data that judges"):
         gossamer.tune(search, out=tmp_path / "out")
@@ -105,13 +123,10 @@ def test_what_trains_does_not_judge(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_training_without_samples_is_a_candidate_that_failed(tmp_path: Path) -> None:
-    search = write(tmp_path)
-    asked = yaml.safe_load(search.read_text())
-    del asked["training"]
-    search.write_text(yaml.safe_dump(asked))
+def test_what_looks_at_the_source_does_not_take_the_recipe_for_it(found: gossamer.Result) -> None:
+    recipe = found.out / "recipe.yaml"
 
-    result = gossamer.tune(search, out=tmp_path / "out")
-
-    assert {c.status for c in tried(result).values()} == {"failed"}
-    assert all("training" in str(c.reason) for c in tried(result).values())
+    with pytest.raises(RecipeError, match="a recipe of graph-steps alone"):
+        list(gossamer.explain(recipe))
+    with pytest.raises(RecipeError, match="a recipe of graph-steps alone"):
+        gossamer.diagnose("zoo.trainable:make", recipe)

@@ -78,7 +78,9 @@ class Model:
         runtime = modules.runtime(request["runtime"])
         # two large models need not lie in memory beside each other
         self._parallel = ()
-        self._sessions.pop(request.get("name", ""), None)
+        if self._sessions.pop(request.get("name", ""), None) is not None:
+            gc.unfreeze()  # what loading the one before made is garbage now
+            gc.collect()
         before = time.perf_counter()
         path, options = Path(request["path"]), {k: request[k] for k in ("threads", "precision")}
         if request.get("is_parallel"):

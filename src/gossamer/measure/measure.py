@@ -190,8 +190,13 @@ def paired(
         below: The same, of the same rounds.
         noise_floor: How far such a ratio strays where there is no difference.
         seed: Draws the rounds.
+
+    Raises:
+        MeasureError: `below` is 0 in every round; one in which it is says nothing.
     """
-    ratios = above / below
+    ratios = above[below > 0] / below[below > 0]
+    if not len(ratios):
+        raise MeasureError("a round in which the first one did anything", "none")
     draws = np.random.default_rng(seed).integers(0, len(ratios), (RESAMPLES, len(ratios)))
     low, high = np.percentile(np.median(ratios[draws], axis=1), (2.5, 97.5))
     return Ratio(

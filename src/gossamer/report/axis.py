@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
+LOG_RATIO = 12.0  # largest / smallest value above which an axis is logarithmic
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gossamer.report import curves, words
 from gossamer.report.markup import Markup, tag
 from gossamer.report.page import page as whole_page
-from gossamer.report.parts import facts, mapping, number_cell, row, section, table
+from gossamer.report.parts import TABLE, facts, mapping, number_cell, row, section, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gossamer.report.bench_document import Row
 
 FACETS = ("model", "runtime", "batch", "length")
-TABLE = "sortable filterable"
 
 
 def page(document: dict[str, Any]) -> str:
@@ -53,7 +52,7 @@ def _head(rows: list[Row], where: dict[str, Any]) -> Markup:
         "header",
         tag("div", tag("span", "gossamer bench"), tag("strong", first), class_="top"),
         tag("h1", _headline(rows, first) if rows else "Nothing was measured."),
-        tag("p", f"Ratios are of medians taken in turns with {first}. Measured on {place}.")
+        tag("p", f"Ratios are medians over turns with {first}. Measured on {place}.")
         if rows
         else None,
     )

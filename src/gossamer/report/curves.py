@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from gossamer.report import frame, words
-from gossamer.report.axis import Axis
+from gossamer.report.axis import LOG_RATIO, Axis
 from gossamer.report.labels import Box
 from gossamer.report.markup import Markup, join, tag
 from gossamer.report.parts import section
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 WIDTH, HEIGHT = 420, 270
-LOG_RATIO = 12.0  # largest / smallest value above which an axis is logarithmic
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,13 +9,12 @@ from gossamer.report import words
 from gossamer.report.histogram import histogram
 from gossamer.report.markup import Markup, join, printable, tag
 from gossamer.report.page import page as whole_page
-from gossamer.report.parts import facts, number_cell, row, section, table, tile
+from gossamer.report.parts import TABLE, facts, number_cell, row, section, table, tile
 
 if TYPE_CHECKING:
     from gossamer.diagnosis import Diagnosis, SiteDiagnosis, Tensor
     from gossamer.result import Candidate
 
-TABLE = "sortable filterable"
 LISTED = 10  # sites in sight; the others unfold
 PICTURED = 6  # sites whose operands are drawn
 DRAWN = 3  # operands of each

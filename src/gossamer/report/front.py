@@ -22,7 +22,7 @@ def of_latency_and_score(result: Result, shown: Iterable[Candidate]) -> list[Can
         result: Knows the front, if a search looked for one.
         shown: The measured candidates, the fastest first.
     """
-    names = {_name(text) for text in result.objectives}
+    names = {name_of(text) for text in result.objectives}
     about_score = {"score", "drop", _plain(words.metric(result))}
     if result.front and names & SPEED and names & about_score and not names - SPEED - about_score:
         return [c for c in shown if c.id in result.front]
@@ -37,12 +37,12 @@ def of_latency_and_score(result: Result, shown: Iterable[Candidate]) -> list[Can
 
 def planes(result: Result) -> list[tuple[str, str]]:
     """Pairs of objectives of a search that the plot of latency and score does not show."""
-    names = list(dict.fromkeys(_name(text) for text in result.objectives))
+    names = list(dict.fromkeys(name_of(text) for text in result.objectives))
     shown = {"latency", "throughput", "score", "drop", _plain(words.metric(result))}
     return [(names[0], other) for other in names[1:] if {names[0], other} - shown]
 
 
-def _name(objective: str) -> str:
+def name_of(objective: str) -> str:
     """What an objective like "latency" or "maximize f1" is about."""
     return _plain((objective.split() or [""])[-1])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.report import points, words
 from gossamer.report.markup import Markup, tag
-from gossamer.report.parts import number_cell, row, section, synthetic_badge, table
+from gossamer.report.parts import TABLE, number_cell, row, section, synthetic_badge, table
 from gossamer.report.symbols import symbol
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ HEADERS = (
 
 
 FACETS = ("runtime", "budget", "status", "step")
-TABLE = "sortable filterable"
 
 
 def candidates(result: Result) -> Markup:
@@ -135,7 +134,8 @@ def _candidate_row(result: Result, c: Candidate, rank: int, series: int) -> Mark
 
 def _steps(candidate: Candidate) -> tuple[str, ...]:
     """The kinds of steps of its recipe, each once."""
-    steps = candidate.recipe.get("graph-steps") or ()
+    recipe = candidate.recipe
+    steps = [*recipe.get("module-steps", ()), *(recipe.get("graph-steps") or ())]
     names = (str(name) for step in steps for name in (step if isinstance(step, dict) else [step]))
     return tuple(dict.fromkeys(names)) or ("none: float",)
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from gossamer.result import Result
 
+TABLE = "sortable filterable"
+
 
 def section(title: str, *children: Markup | None, badge: Markup | None = None) -> Markup:
     """One card of the page under a heading."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gossamer.report import frame, front, words
-from gossamer.report.axis import Axis
+from gossamer.report.axis import LOG_RATIO, Axis
 from gossamer.report.labels import Box, around
 from gossamer.report.labels import width as text_width
 from gossamer.report.markup import Markup, join, tag
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gossamer.result import Candidate, Result
 
 REACH = 6.0  # scores worse than this many budgets are drawn on the plot's edge
-LOG_RATIO = 12.0  # slowest / fastest above which latency is drawn in logarithms
 EDGE = 22.0  # room for marks that lie on the end of an axis
 
 

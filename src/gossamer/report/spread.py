@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gossamer.report import points, words
-from gossamer.report.axis import Axis
+from gossamer.report.axis import LOG_RATIO, Axis
 from gossamer.report.front import identity
 from gossamer.report.markup import Markup, join, tag
 from gossamer.report.parts import number_cell, row, section, table
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 MOST = 8  # candidates that are shown
 WIDTH, HEIGHT = 340, 32
-LOG_RATIO = 12.0  # slowest / fastest above which the axis is logarithmic
 POINTS, SAMPLES = 90, 400  # of an outline, and what it is smoothed over
 COLUMNS = (("median", "num"), ("p90", "num"), ("p99", "num"), ("calls", "num"))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gossamer.report import curves, words
 from gossamer.report.markup import Markup, tag
 from gossamer.report.page import page as whole_page
-from gossamer.report.parts import facts, number_cell, row, section, table
+from gossamer.report.parts import TABLE, facts, number_cell, row, section, table
 from gossamer.report.sweep_card import model_name, said, shown
 from gossamer.report.symbols import SERIES
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from gossamer.swept import Swept, SweptSetting, Timing
 
-TABLE = "sortable filterable"
 TIMES = (
     ("batch", "num"), ("length", "num"), ("median, ms", "num"), ("p90", "num"), ("p99", "num"),
     ("per second", "num"), ("speed-up (95 %)", "num"), ("peak memory", "num"),

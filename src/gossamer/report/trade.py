@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gossamer.report import frame, front, words
-from gossamer.report.axis import Axis
+from gossamer.report.axis import LOG_RATIO, Axis
 from gossamer.report.labels import Box
 from gossamer.report.markup import Markup, tag
 from gossamer.report.points import Point, marks, measured, names, ranks, series, steps
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from gossamer.result import Candidate, Result
 
-LOG_RATIO = 12.0  # largest / smallest value above which an axis is logarithmic
 UNITS = {
     "latency": ("median latency in ms", 1.0),
     "throughput": ("samples per second", 1.0),
@@ -94,7 +93,7 @@ def _value(candidate: Candidate, name: str) -> float | None:
 
 
 def _is_less_better(result: Result, name: str) -> bool:
-    told = next(text for text in result.objectives if text.replace("_", "-").endswith(name))
+    told = next(text for text in result.objectives if front.name_of(text) == name)
     if told.startswith(("minimize", "maximize")):
         return told.startswith("minimize")
     if name in ("score", words.metric(result)):

@@ -60,7 +60,8 @@ def _kernels(candidate: Candidate) -> str:
         for step in candidate.recipe.get("graph-steps", ())
         for name, fields in step.items()
     ]
-    return repr((candidate.target, candidate.recipe.get("precision"), steps))
+    recipe = candidate.recipe
+    return repr((candidate.target, recipe.get("precision"), recipe.get("module-steps"), steps))
 
 
 def is_faster(candidate: Candidate) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gossamer import store
+from gossamer import plugins, store
 from gossamer.errors import CalibrationError
 from gossamer.graph.calibrate import load, save
 from gossamer.run import calibrate
@@ -78,6 +81,7 @@ class Modules:
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         self._known: dict[str, Calibration] = {}  # by the digest of the model
+        self._seconds: dict[str, float] = {}  # that each training took
 
     def opened(self, recipe: Recipe, calibration: Calibration) -> tuple[FloatModel, Calibration]:
         """The float model that the graph steps of `recipe` start from, and its calibration.
@@ -95,7 +99,9 @@ class Modules:
         from gossamer.trained import trained
 
         request, cache = self._prepared.request, self._prepared.out / "cache"
-        with store.alone(cache / "train.lock"):  # others of the search may need the same module
+        key, begin = _key(recipe), time.monotonic()
+        # others of the search may need the same module, or one that begins with the same step
+        with store.alone(cache / f"train-{_key(recipe, 1)[:12]}.lock"):
             found = trained(
                 find(request.model),
                 recipe,
@@ -104,7 +110,14 @@ class Modules:
                 cache=cache,
                 progress=self._prepared.progress,
             )
+        self._seconds.setdefault(key, time.monotonic() - begin)
         return found.model, self._calibration(found.model)
+
+    def expected_seconds(self, recipe: Recipe) -> float:
+        """How long its module steps will take, from those before: nothing where they were done."""
+        if not recipe.module_steps or _key(recipe) in self._seconds:
+            return 0.0
+        return max(self._seconds.values(), default=0.0)
 
     def _calibration(self, model: FloatModel) -> Calibration:
         if model.digest not in self._known:
@@ -117,3 +130,9 @@ class Modules:
                 ),
             )
         return self._known[model.digest]
+
+
+def _key(recipe: Recipe, count: int | None = None) -> str:
+    """Tells module steps apart, all of them or the first few."""
+    steps = [plugins.dump(step) for step in recipe.module_steps[:count]]
+    return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()

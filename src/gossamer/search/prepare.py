@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from gossamer.measure.environment import environment, named_level, physical_core
 from gossamer.measure.score import one_row
 from gossamer.search.goal import MaxDrop, parse_seconds
 from gossamer.search.ladder import Exclude, Rung, baseline, ladder, weights_only
+from gossamer.search.space import CHOICE
 from gossamer.search.wanted import Wanted
 from gossamer.task import DataRequest, TaskData
 
@@ -192,8 +193,30 @@ def check(prepared: Prepared) -> None:
 
 
 def _training(request: Request, model: FloatModel, task: Task) -> TrainingRows | None:
-    """The samples that module steps train with, if there are any."""
+    """The samples that module steps train with, if there are any.
+
+    Raises:
+        InputError: The steps, the source, the teacher and the samples do not go together.
+    """
+    from gossamer.sources import find
+
+    written = request.plan.get("recipe", {})
+    steps = set(_names(written.get("module-steps", written.get("module_steps", []))))
+    if not steps and (request.training is not None or request.teacher):
+        raise RecipeError(
+            "a recipe with module-steps, for training samples or a teacher",
+            "one without",
+            "Add the steps, or leave out training and teacher.",
+        )
+    if steps:
+        find(request.model).trainable()
+    if request.teacher:
+        find(request.teacher).trainable()
     if request.training is None:
+        if learning := [n for n in sorted(steps) if plugins.load("module-steps", n).learns]:
+            raise RecipeError(
+                f"training samples for {', '.join(learning)}", "none", "Name them: training: PATH."
+            )
         return None
     from gossamer.trained import training_rows
 
@@ -205,6 +228,19 @@ def _training(request: Request, model: FloatModel, task: Task) -> TrainingRows |
         seed=request.seed,
         length=request.length,
     )
+
+
+def _names(written: object) -> Iterator[str]:
+    """The steps that a list with open places can have."""
+    if isinstance(written, str):
+        yield written
+    elif isinstance(written, dict) and set(written) == {CHOICE}:
+        yield from _names(written[CHOICE])
+    elif isinstance(written, dict):
+        yield from map(str, list(written)[:1])
+    elif isinstance(written, list):
+        for each in written:
+            yield from _names(each)
 
 
 def installed_targets(wanted: Sequence[str], cpu: str, *, must_run: bool = True) -> tuple[str, ...]:

@@ -77,11 +77,13 @@ class Constraint:
         name: Of a quantity, as for objectives.
         is_most: Whether it may be `bound` at most, not at least.
         bound: In ms, samples per second, bytes or units of the score.
+        text: As it was written.
     """
 
     name: str
     is_most: bool
     bound: float
+    text: str
 
     @classmethod
     def parse(cls, text: str) -> Constraint:
@@ -105,7 +107,8 @@ class Constraint:
                 repr(text),
                 "Write the unit right behind the number.",
             )
-        return cls(name=name, is_most=found[2] == "<=", bound=float(found[3]) * units[found[4]])
+        bound = float(found[3]) * units[found[4]]
+        return cls(name=name, is_most=found[2] == "<=", bound=bound, text=text.strip())
 
     def excess(self, candidate: Candidate) -> float:
         """By how much it is missed, as a share of the bound; 0 or less where it holds.

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gossamer.search.modules import Modules
     from gossamer.search.quantity import Constraint
     from gossamer.search.shared import Shared
+    from gossamer.source import FloatModel
     from gossamer.task import Task
 
 REFUSALS = (BuildError, CalibrationError, MeasureError, PlanError, TargetError)
@@ -164,7 +165,8 @@ class Trials:
         for rung in rungs:
             started = time.monotonic()
             try:
-                artifact, session = self._opened(rung, NO_DATA)
+                source, no_data = self.trial.modules.opened(rung.recipe, NO_DATA)
+                artifact, session = self._opened(rung, source, no_data)
             except REFUSALS as error:
                 refused.append(f"{rung.recipe.target}: {error}")
                 self.keep(failed(rung, str(error)))
@@ -183,7 +185,8 @@ class Trials:
     def expected_seconds(self, rung: Rung) -> float:
         """How long this candidate will take, from those before it on the same target."""
         longest = max(self._seconds.values(), default=0.0)
-        return self._seconds.get(rung.recipe.target, longest)
+        own = self._seconds.get(rung.recipe.target, longest)
+        return own + self.trial.modules.expected_seconds(rung.recipe)
 
     def _spent(self, target: str, seconds: float) -> None:
         self._seconds[target] = seconds
@@ -202,13 +205,15 @@ class Trials:
             self.candidates[identity] = found
             self.trial.progress.candidate(found)
             return found
-        if rung.is_static and not rung.recipe.module_steps:
-            with contextlib.suppress(*REFUSALS):  # the attempt below tells
-                calibration.statistics(())  # calibration is nobody's own time
-        scope, started = contextlib.ExitStack(), time.monotonic()
+        scope = contextlib.ExitStack()
         with scope:
             try:
-                artifact, session = self._opened(rung, calibration, scope)
+                model, data = self.trial.modules.opened(rung.recipe, calibration)
+                if rung.is_static:
+                    with contextlib.suppress(*REFUSALS):  # the attempt below tells
+                        data.statistics(())
+                started = time.monotonic()  # training and calibration are nobody's own time
+                artifact, session = self._opened(rung, model, data, scope)
                 found = self._compared(rung, artifact, session)
                 self._spent(rung.recipe.target, time.monotonic() - started)
             except (StorageError, DataError):
@@ -267,12 +272,15 @@ class Trials:
                         store.remove(file)
 
     def _opened(
-        self, rung: Rung, calibration: Calibration, scope: contextlib.ExitStack | None = None
+        self,
+        rung: Rung,
+        model: FloatModel,
+        calibration: Calibration,
+        scope: contextlib.ExitStack | None = None,
     ) -> tuple[Artifact, Isolated]:
         recipe = rung.recipe
         folder = self.trial.out / "candidates" / recipe.digest()
-        model, known = self.trial.modules.opened(recipe, calibration)
-        artifact = run(model, recipe, folder, known, self.trial.progress)
+        artifact = run(model, recipe, folder, calibration, self.trial.progress)
         session = Isolated(
             artifact.runtime,
             artifact.path,
@@ -362,11 +370,12 @@ class Trials:
         lost = drop(self.trial.task, float_score, candidate.score or 0.0)
         candidate = dataclasses.replace(candidate, drop=lost)
         is_within = self.trial.max_drop.holds(lost, float_score)
-        others = (limit.excess(candidate) for limit in self.trial.constraints)
+        missed = [c.text for c in self.trial.constraints if c.excess(candidate) > 0]
         return dataclasses.replace(
             candidate,
             relative_drop=lost / abs(float_score) if float_score else None,
-            within_budget=is_within and all(excess <= 0 for excess in others),
+            within_budget=is_within and not missed,
+            reason=f"misses {' and '.join(missed)}" if missed else candidate.reason,
             speedup=speedup[0],
             speedup_interval=(speedup[1], speedup[2]),
             same_runtime_speedup=same_runtime,

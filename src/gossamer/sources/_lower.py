@@ -47,8 +47,8 @@ def lower(model: ir.Model, opset: int) -> None:
 
 def _relabelled(node: ir.Node, held: int, opset: int) -> str:
     """Edit a node in place so that the older operator takes it; why it does not, if so."""
-    newer = get_schema(node.op_type, max_inclusive_version=held)
     try:
+        newer = get_schema(node.op_type, max_inclusive_version=held)
         older = get_schema(node.op_type, max_inclusive_version=opset)
     except SchemaError:
         return "it does not have"
@@ -130,6 +130,8 @@ def _spelled_norm(norm: ir.Node) -> str:
 
 def _spelled_shape(shape: ir.Node) -> str:
     """Edit a graph in place: a Shape of some axes as a slice of the whole."""
+    if not shape.attributes:
+        return ""
     start, end = shape.attributes.get_int("start", 0), shape.attributes.get_int("end", END)
     spelling = _Spelling(shape)
     ends = (spelling.constant(np.array([each], np.int64)) for each in (start, end))

@@ -68,7 +68,7 @@ def locate(request: DataRequest, suffixes: tuple[str, ...], needed: str) -> Plac
         return places
     calibration = _existing(request.calibration_path, suffixes, needed)
     for place in places.judged:
-        if _overlap(place, calibration):
+        if overlap(place, calibration):
             raise DataError(
                 "calibration data apart from the data that judges",
                 f"{calibration}, which shares rows with {place}",
@@ -138,6 +138,7 @@ def _member(folder: Path, name: str, suffixes: tuple[str, ...]) -> Path | None:
     return next(files, folder / name if (folder / name).is_dir() else None)
 
 
-def _overlap(place: Path, calibration: Path) -> bool:
+def overlap(place: Path, calibration: Path) -> bool:
+    """Whether one of two places is the other, or lies in it."""
     place, calibration = place.resolve(), calibration.resolve()
     return place == calibration or place in calibration.parents or calibration in place.parents

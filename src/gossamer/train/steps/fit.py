@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from gossamer.errors import RecipeError
 from gossamer.step import ModuleContext, ModuleStep
@@ -32,6 +32,7 @@ class Fit(ModuleStep):
         techniques: What joins, in this order; each may change the loss of those before it.
     """
 
+    learns: ClassVar[bool] = True
     epochs: float = 3.0
     batch: int = 32
     learning_rate: float = 5e-5

@@ -43,7 +43,7 @@ from gossamer.measure.environment import environment, physical_cores
 from gossamer.measure.measure import Contender, measure_latency
 from gossamer.progress import Silent
 from gossamer.recipe import Recipe
-from gossamer.result import Result
+from gossamer.result import Candidate, Result
 from gossamer.run import calibrate, plan, run
 from gossamer.search.drop_worst import RANKING_SAMPLES
 from gossamer.source import FloatModel
@@ -220,7 +220,7 @@ def searched(case: Case, search: Callable[[Path, Ranked], Result]) -> Found:
     progress, begin = Ranked(), time.perf_counter()
     result = search(Path(tempfile.mkdtemp(dir=case.folder)) / "out", progress)
     seconds = time.perf_counter() - begin
-    tried = [c for c in result.candidates if not c.is_float and c.status == "ok"]
+    tried = [c for c in result.candidates if c.status == "ok" and is_quantized(c)]
     if result.winner is None:
         raise SystemExit(f"nothing is within the budget: {result.reason}")
     (path,) = (result.out / "model").glob("*.xml")  # as OpenVINO opens it
@@ -230,6 +230,11 @@ def searched(case: Case, search: Callable[[Path, Ranked], Result]) -> Found:
         passes=len(tried) + progress.count * RANKING_SAMPLES / len(case.deciding),
         seconds=seconds,
     )
+
+
+def is_quantized(candidate: Candidate) -> bool:
+    """Whether it is not one of the float models, fused or not."""
+    return any(name.startswith("quantize") for s in candidate.recipe["graph-steps"] for name in s)
 
 
 def written(case: Case) -> tuple[Path, Path]:

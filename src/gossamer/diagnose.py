@@ -18,10 +18,11 @@ from gossamer import plugins, store
 from gossamer.compress import record
 from gossamer.diagnosis import Diagnosis
 from gossamer.errors import OutputError, RecipeError
+from gossamer.explain import graph_recipe
 from gossamer.progress import Silent
 from gossamer.report import diagnosis as report
 from gossamer.report.diagnosis_page import page
-from gossamer.rerun import calibration, check_model, graph_recipe, read
+from gossamer.rerun import calibration, check_model, read
 from gossamer.step import Calibration
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import collections
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gossamer import plugins
 from gossamer.errors import RecipeError
@@ -112,7 +112,7 @@ def inspect(model: str | Path) -> Iterator[str]:
 
 def _recipe(path: Path, targets: Sequence[str], exclude: Sequence[str]) -> Iterator[str]:
     """Lines for a recipe.yaml, whose target and selections are its own."""
-    from gossamer.rerun import check_model, graph_recipe, read
+    from gossamer.rerun import check_model, read
     from gossamer.run import planned
     from gossamer.sources import find
 
@@ -131,6 +131,24 @@ def _recipe(path: Path, targets: Sequence[str], exclude: Sequence[str]) -> Itera
         found = planned(opened, recipe)
         yield from _heading(found)
         yield from _plan(found)
+
+
+def graph_recipe(record: dict[str, Any], path: Path) -> Recipe:
+    """The recipe of what `rerun.read` gave, for those who look at the source as it came.
+
+    Raises:
+        RecipeError: It is none, or it trains first.
+    """
+    from gossamer.rerun import parse
+
+    parsed = parse(record)
+    if parsed.module_steps:
+        raise RecipeError(
+            "a recipe of graph-steps alone",
+            f"{path}, which has module-steps",
+            "Run it (gossamer run), then give OUT/module as the model.",
+        )
+    return parsed
 
 
 def _static(target: str, cpu: str, exclude: Sequence[str]) -> Recipe:

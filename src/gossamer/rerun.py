@@ -225,22 +225,6 @@ def parse(record: dict[str, Any]) -> Recipe:
     return dataclasses.replace(parsed, cpu=named_level(parsed.cpu))
 
 
-def graph_recipe(record: dict[str, Any], path: Path) -> Recipe:
-    """The recipe of what `read` gave, for those who look at the source as it came.
-
-    Raises:
-        RecipeError: It is none, or it trains first.
-    """
-    parsed = parse(record)
-    if parsed.module_steps:
-        raise RecipeError(
-            "a recipe of graph-steps alone",
-            f"{path}, which has module-steps",
-            "Run it (gossamer run), then give OUT/module as the model.",
-        )
-    return parsed
-
-
 def check_model(record: dict[str, Any], model: FloatModel, name: str) -> None:
     """Raise unless `model`, which the user calls `name`, is the one that the recipe is for.
 

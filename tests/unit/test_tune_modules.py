@@ -12,6 +12,7 @@ import yaml
 import gossamer
 from gossamer.artifact import sha256
 from gossamer.errors import DataError, InputError, RecipeError
+from gossamer.progress import Silent
 
 pytest.importorskip("torch")
 pytest.importorskip("accelerate")
@@ -51,11 +52,27 @@ def write(folder: Path, **changed: Any) -> Path:
     return path
 
 
+class Stages(Silent):
+    """Remembers every stage."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        self.names.append(name)
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> gossamer.Result:
+def stages() -> Stages:
+    return Stages()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory, stages: Stages) -> gossamer.Result:
     """What a search over two trainings and two numbers of bits found."""
     folder = tmp_path_factory.mktemp("searched")
-    return gossamer.tune(write(folder), out=folder / "out")
+    search = write(folder, teacher="zoo.trainable:make")
+    return gossamer.tune(search, out=folder / "out", progress=stages)
 
 
 def tried(found: gossamer.Result) -> dict[str, gossamer.Candidate]:
@@ -78,8 +95,9 @@ def test_candidates_differ_by_training_and_by_what_follows(found: gossamer.Resul
     assert "epochs 6" in found.winner.label
 
 
-def test_each_training_is_done_once(found: gossamer.Result) -> None:
-    assert len(list((found.out / "cache" / "modules").iterdir())) == 2
+def test_each_training_is_done_once(found: gossamer.Result, stages: Stages) -> None:
+    assert len(tried(found)) == 4
+    assert stages.names.count("fit") == 2
 
 
 def test_the_written_recipe_trains_and_gives_the_winner_again(
@@ -89,6 +107,7 @@ def test_the_written_recipe_trains_and_gives_the_winner_again(
     again = gossamer.rerun(found.out / "recipe.yaml", tmp_path / "again")
 
     assert [next(iter(step)) for step in written["recipe"]["module-steps"]] == ["fit"]
+    assert written["teacher"]["model"] == "zoo.trainable:make"
     assert again.sha256() == {n: sha256(found.out / "model" / n) for n in again.files}
     assert json.loads((tmp_path / "again" / "stages.json").read_text())["stages"]
 

@@ -73,7 +73,7 @@ def _is_loaded(rows: list[Row]) -> bool:
     return any("load" in each for each in rows)
 
 
-def _timed(rows: list[Row]) -> Iterator[curves.Timed]:
+def _timed(rows: list[Row]) -> Iterator[curves.Measured]:
     for each in rows:
         median, rate = _number(each, "latency_ms", "median"), _number(each, "throughput")
         if median is None or rate is None or not _are_whole(each):
@@ -82,7 +82,7 @@ def _timed(rows: list[Row]) -> Iterator[curves.Timed]:
             f"{name} {words.milliseconds(_number(each, 'latency_ms', name))} ms"
             for name in ("p90", "p99")
         )
-        yield curves.Timed(
+        yield curves.Measured(
             name=f"{each['model']} on {each['runtime']}",
             batch=each["batch"],
             length=each["length"],

@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 420, 270
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Timed:
+class Measured:
     """What one model took at one batch size and length.
 
     Attributes:
@@ -41,7 +41,7 @@ class Timed:
     told: str = ""
 
 
-def curves(timed: Iterable[Timed], note: str = "") -> Markup | None:
+def curves(timed: Iterable[Measured], note: str = "") -> Markup | None:
     """Latency and throughput over the length for every batch size, over the batch where one length.
 
     None where everything was timed at one point.
@@ -69,17 +69,17 @@ def curves(timed: Iterable[Timed], note: str = "") -> Markup | None:
     )
 
 
-_VALUES: tuple[tuple[str, str, Callable[[Timed], float]], ...] = (
+_VALUES: tuple[tuple[str, str, Callable[[Measured], float]], ...] = (
     ("Median latency", "ms", lambda t: t.latency),
     ("Throughput", "samples per second", lambda t: t.throughput),
 )
 
 
 def _figure(
-    points: Sequence[Timed],
+    points: Sequence[Measured],
     series: dict[str, int],
     names: tuple[str, str],
-    of: tuple[Callable[[Timed], float], Callable[[Timed], float]],
+    of: tuple[Callable[[Measured], float], Callable[[Measured], float]],
 ) -> Markup:
     along, value = of
     area = Box(left=frame.LEFT, top=12.0, right=WIDTH - 14.0, bottom=HEIGHT - 48.0)
@@ -122,7 +122,7 @@ def _axis(values: Sequence[float], start: float, end: float, *, is_log: bool = F
     return Axis(low=0.0, high=high * 1.1, start=start, end=end)
 
 
-def _said(point: Timed) -> str:
+def _said(point: Measured) -> str:
     length = f", length {point.length}" if point.length is not None else ""
     told = f"; {point.told}" if point.told else ""
     return (

@@ -50,6 +50,7 @@ def _head(swept: Swept) -> Markup:
     measured = sum(s.status == "ok" for s in swept.settings)
     synthetic = bool(swept.task.get("synthetic"))
     cpu, cores = swept.environment.get("cpu"), swept.environment.get("cores")
+    headline, best = _headline(swept)
     return tag(
         "header",
         tag(
@@ -59,7 +60,8 @@ def _head(swept: Swept) -> Markup:
             tag("span", "synthetic data", class_="badge warn") if synthetic else None,
             class_="top",
         ),
-        tag("h1", _headline(swept)),
+        tag("h1", headline),
+        tag("p", f"By {said(best, swept)}.", class_="lead") if best is not None else None,
         tag(
             "p",
             f"{measured} of {len(swept.settings)} settings measured, which make {swept.files} "
@@ -71,7 +73,7 @@ def _head(swept: Swept) -> Markup:
     )
 
 
-def _headline(swept: Swept) -> str:
+def _headline(swept: Swept) -> tuple[str, SweptSetting | None]:
     """The fastest setting that may have lost nothing: what published tables recommend."""
     able = [
         (timing.speedup, s)
@@ -81,9 +83,9 @@ def _headline(swept: Swept) -> str:
         if timing.speedup is not None and timing.speedup > 1 + (timing.noise_floor or 0.0)
     ]
     if not able:
-        return "No setting is faster than float without a certain loss."
+        return "No setting is faster than float without a loss that is certain.", None
     speedup, best = max(able, key=lambda pair: pair[0])
-    return f"{words.times(speedup)} as fast as float without a certain loss: {said(best, swept)}."
+    return f"{words.times(speedup)} as fast as float, and no loss that is certain.", best
 
 
 def _label(setting: SweptSetting, swept: Swept) -> str:
@@ -99,7 +101,7 @@ def _curves(swept: Swept) -> Markup | None:
         first.setdefault((setting.file, setting.threads), setting)
     drawn = list(first.values())[:SERIES]
     points = [
-        curves.Timed(
+        curves.Measured(
             name=_label(setting, swept),
             batch=t.batch,
             length=t.length,

@@ -130,7 +130,9 @@ def test_curves_are_over_lengths_for_every_batch_else_over_batches() -> None:
 
 
 def test_a_curve_has_a_mark_with_words_for_every_point() -> None:
-    timed = [curves.Timed(name="a", batch=1, length=n, latency=n, throughput=1 / n) for n in (1, 9)]
+    timed = [
+        curves.Measured(name="a", batch=1, length=n, latency=n, throughput=1 / n) for n in (1, 9)
+    ]
     markup = curves.curves(timed)
     assert markup is not None
 
@@ -184,7 +186,7 @@ def test_a_sweep_that_gained_nothing_and_left_something_out_says_so() -> None:
     alone = sweeps.sample(settings=sweeps.sample().settings[:1], remarks=("no static",), command="")
     page = sweep_page.page(alone)
 
-    assert "No setting is faster than float without a certain loss." in page
+    assert "No setting is faster than float without a loss that is certain." in page
     assert "no static" in page
     assert "Reproduce" not in page
 

@@ -199,7 +199,15 @@ def render(rows: list[Row]) -> str:
         first = [row["model"], row["runtime"], str(row["environment"]["threads"]), str(count)]
         cells = [_cell(row["ways"].get(way)) for way in ways]
         lines.append(f"| {' | '.join([*first, *cells])} |")
-    return "\n".join([*lines, ""])
+    away = max(_away(row["ways"][OURS]["ratios"]) for row in rows)
+    told = f"No ratio of `{OURS}` was more than {100 * away:.1f} % away from the median of its row."
+    return "\n".join([*lines, "", told, ""])
+
+
+def _away(ratios: list[float]) -> float:
+    """How far the farthest lies from the median, as a fraction of that."""
+    middle = statistics.median(ratios)
+    return max(abs(each - middle) for each in ratios) / middle
 
 
 def _cell(way: Row | None) -> str:

@@ -200,16 +200,16 @@ def _teacher(record: dict[str, Any]) -> Source | None:
 
 def _training(record: dict[str, Any], model: FloatModel) -> TrainingRows | None:
     """The samples to train with, if the recipe names any."""
-    from gossamer.trained import training_rows
+    from gossamer.trained import check_apart, training_rows
 
     if "training" not in record:
         return None
-    judging = record["data"].get("data")
+    place, judging = _unchanged(record["training"], "training data"), record["data"].get("data")
+    check_apart(place, Path(judging["path"]) if judging else None, chooses=False)
     return training_rows(
         plugins.parse("tasks", record["task"]).resolved(model),
         model,
-        _unchanged(record["training"], "training data"),
-        judging=Path(judging["path"]) if judging else None,
+        place,
         seed=int(record["data"]["seed"]),
         length=int(record["data"]["length"]),
     )

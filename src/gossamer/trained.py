@@ -291,7 +291,7 @@ def origin(module: Path, seed: int) -> dict[str, Any]:
 
 
 def training_rows(
-    task: Task, model: FloatModel, path: Path, *, judging: Path | None, seed: int, length: int
+    task: Task, model: FloatModel, path: Path, *, seed: int, length: int
 ) -> TrainingRows:
     """The samples at `path`, to train with.
 
@@ -299,21 +299,35 @@ def training_rows(
         task: Reads them.
         model: The source, opened.
         path: File or folder.
-        judging: The data that judges; None where nothing does.
         seed: Of the split, which has no part in the order of training.
         length: Of the sequences by which a model is timed between its steps.
 
     Raises:
-        DataError: They cannot be read, or they judge as well.
+        DataError: They cannot be read.
     """
-    if judging is not None and overlap(path, judging):
-        raise DataError(
-            "training data apart from the data that judges",
-            f"{path}, which shares rows with {judging}",
-            "Name other samples under training.",
-        )
     data = task.open(DataRequest(model=model, path=path, seed=seed))
     return TrainingRows(split=rows_to_train(data), sha256=store.digest(path), length=length)
+
+
+def check_apart(training: Path, judging: Path | None, *, chooses: bool) -> None:
+    """Raise if samples that train judge as well.
+
+    Args:
+        training: File or folder of the samples that train.
+        judging: Of those that judge; None where nothing does.
+        chooses: Whether the training part of a folder with two parts has a say: a search chooses by
+            it, where `run` judges by the other part alone.
+
+    Raises:
+        DataError: They do.
+    """
+    same = judging is not None and training.resolve() == judging.resolve()
+    if same or (chooses and judging is not None and overlap(training, judging)):
+        raise DataError(
+            "training data apart from the data that judges",
+            f"{training}, which shares rows with {judging}",
+            "Name other samples under training.",
+        )
 
 
 def rows_to_train(data: TaskData) -> Split:

@@ -164,6 +164,18 @@ def test_it_does_not_train_on_what_judges(tmp_path: Path) -> None:
         gossamer.rerun(write(tmp_path, data=path, training=path), tmp_path / "out")
 
 
+def test_it_trains_on_one_part_of_a_folder_and_judges_by_the_other(tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    both.mkdir()
+    trainable.write(both, 256, seed=2).rename(both / "train.npz")
+    trainable.write(both, 400, seed=1).rename(both / "test.npz")
+    recipe = write(tmp_path, data=str(both), training=str(both / "train.npz"))
+
+    gossamer.rerun(recipe, tmp_path / "out")
+
+    assert json.loads((tmp_path / "out" / "stages.json").read_text())["n"] == 400
+
+
 def test_an_onnx_file_cannot_be_trained(tmp_path: Path, finished: Path) -> None:
     path = write(tmp_path, source=str(finished / "model" / "model.onnx"))
 

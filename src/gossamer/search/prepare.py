@@ -218,13 +218,14 @@ def _training(request: Request, model: FloatModel, task: Task) -> TrainingRows |
                 f"training samples for {', '.join(learning)}", "none", "Name them: training: PATH."
             )
         return None
-    from gossamer.trained import training_rows
+    from gossamer.trained import check_apart, training_rows
+
+    check_apart(request.training, request.data, chooses=True)
 
     return training_rows(
         task,
         model,
         request.training,
-        judging=request.data,
         seed=request.seed,
         length=request.length,
     )

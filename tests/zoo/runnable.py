@@ -44,17 +44,18 @@ def affine_by_hand(feed: Feed) -> NDArray[np.float32]:
 
 
 def every_type(folder: Path) -> Path:
-    """Inputs of five types come back under other names; `twin` and `plain` are one tensor."""
+    """Inputs of five types come back under other names; `twin`, `kept`, `plain` are one tensor."""
     return _written(
         folder / "every_type.onnx",
         """g (float[batch, sequence] x, bool[batch] flag, bfloat16[2] brain, float16[2] half,
               int64[batch] count)
            => (float[batch, sequence] "out/same:0", float[batch, sequence] plain,
-               float[batch, sequence] twin, bool[batch] not_flag, bfloat16[2] brain_out,
-               float16[2] doubled, int64[batch] more)
+               float[batch, sequence] twin, float[batch, sequence] kept, bool[batch] not_flag,
+               bfloat16[2] brain_out, float16[2] doubled, int64[batch] more)
         { "out/same:0" = Identity(x)
           plain = Relu(x)
           twin = Identity(plain)
+          kept = Dropout(plain)
           not_flag = Not(flag)
           brain_out = Identity(brain)
           doubled = Add(half, half)

@@ -18,7 +18,7 @@ from gossamer.source import TensorType
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -82,8 +82,8 @@ class OpenVino(Runtime):
             BuildError: OpenVINO refuses the file.
             MissingDependency: openvino is not installed.
         """
-        compiled = _compiled(path, threads, precision)
-        return _OpenVinoSession(compiled, compiled)
+        compiled, names = _compiled(path, threads, precision)
+        return _OpenVinoSession(compiled, names, compiled)
 
     def open_parallel(
         self, path: Path, *, threads: int, precision: Precision = "default"
@@ -94,14 +94,15 @@ class OpenVino(Runtime):
             BuildError: OpenVINO refuses the file, or the CPU plug-in cannot compile it.
             MissingDependency: openvino is not installed.
         """
-        compiled = _compiled(path, threads, precision, {"PERFORMANCE_HINT": "THROUGHPUT"})
+        hint = {"PERFORMANCE_HINT": "THROUGHPUT"}
+        compiled, names = _compiled(path, threads, precision, hint)
         count = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         # as a compiled model that is called does it: inputs are read where they lie
         calls = [
             functools.partial(compiled.create_infer_request().infer, share_inputs=True)
             for _ in range(count)
         ]
-        return tuple(_OpenVinoSession(compiled, call) for call in calls)
+        return tuple(_OpenVinoSession(compiled, names, call) for call in calls)
 
     def operator_times(
         self, path: Path, feed: Feed, *, threads: int, calls: int
@@ -113,9 +114,9 @@ class OpenVino(Runtime):
             MeasureError: It refuses the feed.
             MissingDependency: openvino is not installed.
         """
-        compiled = _compiled(path, threads, "default", {"PERF_COUNT": "YES"})
+        compiled, names = _compiled(path, threads, "default", {"PERF_COUNT": "YES"})
         request = compiled.create_infer_request()
-        session = _OpenVinoSession(compiled, request.infer)
+        session = _OpenVinoSession(compiled, names, request.infer)
         nodes: dict[str, Any] = {}
         seconds: dict[str, list[float]] = {}
         session.run(feed)
@@ -138,12 +139,13 @@ class OpenVino(Runtime):
 
 
 class _OpenVinoSession:
-    """A Session over an openvino.CompiledModel, run by `call`."""
+    """A Session over an openvino.CompiledModel, run by `call`; its outputs are called `names`."""
 
-    def __init__(self, compiled: Any, call: Callable[[Any], Any]) -> None:
+    def __init__(self, compiled: Any, names: Sequence[str], call: Callable[[Any], Any]) -> None:
         self.inputs = tuple(_tensor_type(i, _input_name(i)) for i in compiled.inputs)
-        self.outputs = tuple(_tensor_type(o, _output_name(o)) for o in compiled.outputs)
-        self._names = tuple(o.name for o in self.outputs)
+        outputs = zip(compiled.outputs, names, strict=True)
+        self.outputs = tuple(_tensor_type(output, name) for output, name in outputs)
+        self._names = names
         self._dtypes = {t.name: _numpy_type(t.dtype) for t in self.inputs}
         self._bfloat16 = [t.name for t in self.outputs if t.dtype == "bfloat16"]
         self._call = call
@@ -192,8 +194,12 @@ def package() -> types.ModuleType:
 
 def _compiled(
     path: Path, threads: int, precision: Precision, more: Mapping[str, object] | None = None
-) -> Any:
-    """The openvino.CompiledModel of a file, with the plug-in's defaults apart from what is given.
+) -> tuple[Any, tuple[str, ...]]:
+    """The openvino.CompiledModel of a file, and what its outputs are called.
+
+    The plug-in's defaults hold apart from what is given. Names are those of the network as it was
+    read: where compiling merges two outputs into one tensor (a Dropout is left out), it gives them
+    the name of one.
 
     Raises:
         BuildError: OpenVINO refuses the file, or the CPU plug-in cannot compile it.
@@ -205,7 +211,10 @@ def _compiled(
         # where the CPU has bfloat16, OpenVINO's own choice is bfloat16
         options["INFERENCE_PRECISION_HINT"] = "f32"
     try:
-        return openvino.Core().compile_model(str(path), "CPU", options)
+        core = openvino.Core()
+        network = core.read_model(str(path))
+        names = tuple(_output_name(output) for output in network.outputs)
+        return core.compile_model(network, "CPU", options), names
     except Exception as error:  # OpenVINO raises RuntimeError and its own kinds
         raise BuildError(
             "a model that OpenVINO's CPU plug-in can compile",

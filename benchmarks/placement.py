@@ -2,8 +2,10 @@
 
     python -m benchmarks.placement vit_b16 convnext_tiny bert_base mobilenetv2
 
-Static int8 (min-max, for every CPU) of each architecture on one target, made four ways:
+Static int8 (min-max, for every CPU) of each architecture on one target, made in these ways:
 
+- `quantize_static` (on ONNX Runtime): what its own tool makes with min-max and scales per channel,
+  which is int8 at every operator that the tool knows;
 - `as exported`: int8 at every operator that has an int8 kernel, in the graph as it was exported;
 - `everywhere`: the same in the graph with the target's fused operators;
 - `rules`: where the target's own rules say that it pays;
@@ -26,7 +28,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import kept
+import numpy as np
+from benchmarks import kept, peers
 
 from gossamer import plugins
 from gossamer.graph.steps.fuse import Fuse
@@ -51,14 +54,15 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "placement.json"
 PAGE = HERE.parent / "docs" / "guides" / "place-int8-where-it-pays.md"
 SAME = ("model", "target", "level", "threads")
-FLOAT, UNIFORM, MIXED = "float32", ("as exported", "everywhere"), ("rules", "measured")
+TOOL, TARGET = "quantize_static", "ort-cpu"  # whose runtime that tool belongs to
+FLOAT, UNIFORM, MIXED = "float32", (TOOL, "as exported", "everywhere"), ("rules", "measured")
 LENGTH, JUDGED = 128, 8
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="an architecture, or a file")
-    parser.add_argument("--target", default="ort-cpu")
+    parser.add_argument("--target", default=TARGET)
     parser.add_argument("--samples", type=int, default=32, help="that calibrate")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each file, timed in turns")
     parser.add_argument("--threads", type=int, default=physical_cores())
@@ -89,7 +93,12 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any
         cache=folder / "costs",
     )
     profile = measured(survey(profile_asked, Silent()), Silent())
-    files = made(model, profile, affordable(data.calibration, asked.samples), folder)
+    calibration = affordable(data.calibration, asked.samples)
+    files = made(model, profile, calibration, folder)
+    reason = ""
+    if asked.target == TARGET:
+        file, reason = of_tool(model, calibration, folder)
+        files |= {TOOL: file} if file else {}
     contenders = [
         Contender(name=n, runtime=plugins.load("targets", asked.target).runtime, path=path,
                   precision="f32" if n == FLOAT else "default")
@@ -110,6 +119,7 @@ def measure(name: str, asked: argparse.Namespace, folder: Path) -> dict[str, Any
         "kinds": len(set(profile.signatures.values())),
         "predicted_ms": {n: round(t / 1e6, 3) for n, t in profile.totals().items()},
         "in_float": len(profile.slow),
+        "tool_failed": reason,
         "files": scored(contenders, timed, data, threads),
         "gains": gains(timed),
     }
@@ -142,6 +152,17 @@ def made(model: FloatModel, profile: Profile, split: Split, folder: Path) -> dic
         ).path
         for name, each in steps.items()
     }
+
+
+def of_tool(model: FloatModel, split: Split, folder: Path) -> tuple[Path | None, str]:
+    """What ONNX Runtime's own tool makes of the model, or the reason why it makes nothing."""
+    rows, out = folder / "rows", folder / TOOL
+    rows.mkdir()
+    for i, feed in enumerate(split.feeds()):
+        named: dict[str, Any] = dict(feed)
+        np.savez(rows / f"{i:04}.npz", **named)
+    record = peers.call("ort-static", peers.Request(model=model.path, rows=rows, out=out))
+    return (out / record["file"] if record["file"] else None), record["reason"]
 
 
 def _calibration(model: FloatModel, target: str, split: Split) -> Calibration:
@@ -194,7 +215,7 @@ def scored(
 def gains(timed: Comparison) -> dict[str, Any]:
     """How many times faster each mixed placement is than each uniform one."""
     found = {}
-    for uniform in UNIFORM:
+    for uniform in (name for name in UNIFORM if name in timed.latencies):
         for mixed in MIXED:
             pair = ratio(timed.latencies[uniform], timed.latencies[mixed])
             found[f"{mixed} over {uniform}"] = [
@@ -206,16 +227,16 @@ def gains(timed: Comparison) -> dict[str, Any]:
 def render(rows: list[dict[str, Any]]) -> str:
     """A Markdown table: a line for each model and place, milliseconds and fidelity."""
     names = (*UNIFORM, *MIXED)
+    pairs = [f"rules over {uniform}" for uniform in UNIFORM] + ["measured over everywhere"]
     lines = [
-        f"| model | CPU, threads | noise floor | {' | '.join(names)} | rules over as exported "
-        "| measured over as exported | measured over everywhere |",
-        "|---|---|---:|" + "---:|" * (len(names) + 3),
+        f"| model | CPU, threads | noise floor | {' | '.join([*names, *pairs])} |",
+        "|---|---|---:|" + "---:|" * (len(names) + len(pairs)),
     ]
     for row in rows:
-        files = [row["files"][name] for name in names]
-        cells = [f"{f['ms']:.2f} ms, {f['sqnr_db']:.1f} dB" for f in files]
-        pairs = ("rules over as exported", "measured over as exported", "measured over everywhere")
-        cells += ["{:.2f} [{:.2f}, {:.2f}]".format(*row["gains"][pair]) for pair in pairs]
+        files = [row["files"].get(name) for name in names]
+        cells = [f"{f['ms']:.2f} ms, {f['sqnr_db']:.1f} dB" if f else "–" for f in files]
+        gains = [row["gains"].get(pair) for pair in pairs]
+        cells += ["{:.2f} [{:.2f}, {:.2f}]".format(*gain) if gain else "–" for gain in gains]
         first = [row["model"], f"{row['level']}, {row['threads']}", f"{row['noise_floor']:.2f}"]
         lines.append(f"| {' | '.join([*first, *cells])} |")
     return "\n".join([*lines, ""])

@@ -234,12 +234,16 @@ def render(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         files = [row["files"].get(name) for name in names]
-        cells = [f"{f['ms']:.2f} ms, {f['sqnr_db']:.1f} dB" if f else "–" for f in files]
+        cells = [f"{f['ms']:.2f} ms, {_told(f['sqnr_db'])}" if f else "–" for f in files]
         gains = [row["gains"].get(pair) for pair in pairs]
         cells += ["{:.2f} [{:.2f}, {:.2f}]".format(*gain) if gain else "–" for gain in gains]
         first = [row["model"], f"{row['level']}, {row['threads']}", f"{row['noise_floor']:.2f}"]
         lines.append(f"| {' | '.join([*first, *cells])} |")
     return "\n".join([*lines, ""])
+
+
+def _told(sqnr: float | None) -> str:
+    return "all in float" if sqnr is None else f"{sqnr:.1f} dB"
 
 
 if __name__ == "__main__":

@@ -243,7 +243,7 @@ def render(rows: list[dict[str, Any]]) -> str:
 
 
 def _told(sqnr: float | None) -> str:
-    return "all in float" if sqnr is None else f"{sqnr:.1f} dB"
+    return "equal to float32" if sqnr is None else f"{sqnr:.1f} dB"
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Model:
         options.intra_op_num_threads = request["threads"] // self._lanes
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what matters comes as an exception
-        # a plan of all of a run's memory, made ahead, holds more (YOLOX nano: 156 MB, not 144)
+        # a plan of all of a run's memory, made ahead, holds more than what is needed at one time
         options.enable_mem_pattern = not self._is_tapped
         self._session = self._ort.InferenceSession(
             request["path"], options, providers=["CPUExecutionProvider"]

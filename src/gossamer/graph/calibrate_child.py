@@ -78,6 +78,9 @@ class Model:
         options.intra_op_num_threads = request["threads"] // self._lanes
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what matters comes as an exception
+        if not request.get("fuses", True):
+            level = self._ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.graph_optimization_level = level
         # a plan of all of a run's memory, made ahead, holds more than what is needed at one time
         options.enable_mem_pattern = not self._is_tapped
         self._session = self._ort.InferenceSession(

@@ -35,6 +35,7 @@ from gossamer.plan import Plan
 if TYPE_CHECKING:
     from gossamer.runtime import Feed
 
+RUNTIME = "ort"  # of the process that runs models here
 SAMPLES = 64  # up to twice as many, spread over all
 LIMIT = 256 << 20  # bytes that are kept at a cut; samples that are too many are let go
 LARGEST = 0.5
@@ -111,12 +112,15 @@ def observe(
     return Reference(samples=samples, sites=tuple(moments.site() for moments in found.values()))
 
 
-def correct(model: ir.Model, reference: Reference) -> None:
+def correct(model: ir.Model, reference: Reference, runtime: str) -> None:
     """Shift the biases of the quantized `model`, in place.
 
     Args:
         model: What `qdq.write` made of the model that was observed, without other corrections.
         reference: What was observed.
+        runtime: For which it was made. ONNX Runtime runs it here, and what is not for itself
+            without its int8 kernels, in float between Q and DQ: of signed activations at opset 21
+            it otherwise fuses what it then refuses.
 
     Raises:
         CalibrationError: The model does not run.
@@ -132,7 +136,8 @@ def correct(model: ir.Model, reference: Reference) -> None:
             for step in steps:
                 with store.told_apart(folder):
                     ir.save(_segment(model, step, kept[0]), folder / "segment.onnx")
-                child.open(folder / "segment.onnx", {"threads": RUNTIME_THREADS})
+                options = {"threads": RUNTIME_THREADS, "fuses": runtime == RUNTIME}
+                child.open(folder / "segment.onnx", options)
                 kept = _advanced(child, step, kept)
                 for value in step.corrected:
                     site = sites[value]

@@ -126,7 +126,7 @@ class QuantizeStatic(GraphStep):
             corrected = means if self.correction == "analytic" else None
             written = qdq.write(model, plan, numbers, smoothing, corrected, rounder)
         if reference is not None:
-            empirical.correct(written, reference)
+            empirical.correct(written, reference, context.target.runtime)
         written = repeated_relu(written)
         return to_qoperators(written) if self.format == "qoperator" else written
 

@@ -1,18 +1,21 @@
 """What training makes of the real models: the recipes of benchmarks/recipes, stage by stage.
 
-    python -m benchmarks.training resnet20_masks minilm_2to4 [--out DIR] [--table]
+    python -m benchmarks.training resnet20_masks minilm_2to4 [--seeds 0 1 2] [--out DIR] [--table]
 
-Each recipe is what a user gives to `gossamer run`, with {real} for the folder of real models. One
-JSON line for each; it replaces the one of this name in results/training.json. A recipe that was
-killed goes on in its folder under --out.
+Each recipe is what a user gives to `gossamer run`, with {real} for the folder of real models and
+{bert_tiny} for a folder with a small BERT of random weights. One JSON line for each seed; it
+replaces the one of this name and seed in results/training.json. A recipe that was killed goes on in
+its folder under --out.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import shutil
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ from gossamer.train.techniques.sparsify import Sparsify
 from gossamer.trained import STAGES
 
 HERE = Path(__file__).resolve().parent
+TEACHER = "minilm_sst2"
 TAUGHT, ALONE = "_distilled", "_alone"  # how names of recipes end
 RECIPES, RESULTS = HERE / "recipes", HERE / "results" / "training.json"
 PAGE = HERE.parent / "docs" / "training.md"
@@ -47,20 +51,22 @@ def main() -> None:
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     parser.add_argument("recipes", nargs="*", choices=[*known, []], metavar="RECIPE")
     parser.add_argument("--real", type=Path, default=REAL)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="a row for each")
     parser.add_argument("--out", type=Path, default=HERE / "cache" / "training")
     parser.add_argument("--table", action="store_true", help="fill the table of docs/training.md")
     arguments = parser.parse_args()
-    for name in arguments.recipes:
-        keep(RESULTS, measured(name, arguments.real, arguments.out / name), ("row",))
+    for name, seed in itertools.product(arguments.recipes, arguments.seeds):
+        out = arguments.out / (f"{name}_{seed}" if seed else name)
+        keep(RESULTS, measured(name, seed, arguments.real, out), ("row", "seed"))
     if arguments.table:
         rows = json.loads(RESULTS.read_text(encoding="utf-8"))
         for section, made in TABLES.items():
             fill(PAGE, made(rows), section)
 
 
-def measured(name: str, real: Path, out: Path) -> dict[str, Any]:
+def measured(name: str, seed: int, real: Path, out: Path) -> dict[str, Any]:
     """The row of one recipe, which is run from its beginning unless it was killed."""
-    recipe = written(name, real, out.with_suffix(".yaml"))
+    recipe = written(name, seed, real, out.with_suffix(".yaml"))
     if (out / STAGES).exists():
         shutil.rmtree(out)
     begin = time.perf_counter()
@@ -80,6 +86,7 @@ def measured(name: str, real: Path, out: Path) -> dict[str, Any]:
     ]
     return {
         "row": name,
+        "seed": seed,
         "minutes": round(seconds / 60, 1),
         "metric": document["metric"],
         "n": document["n"],
@@ -91,16 +98,39 @@ def measured(name: str, real: Path, out: Path) -> dict[str, Any]:
     }
 
 
-def written(name: str, real: Path, path: Path) -> Path:
-    """The recipe, with the folder of real models in it, at `path`."""
-    text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
+def written(name: str, seed: int, real: Path, path: Path) -> Path:
+    """The recipe at `path`, with its seed and folders in it."""
+    text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").replace("{real}", str(real))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.replace("{real}", str(real)), encoding="utf-8")
+    if "{bert_tiny}" in text:
+        text = text.replace("{bert_tiny}", str(student(seed, real / TEACHER, path.parent)))
+    if seed:
+        text = text.replace("\nrecipe:\n", f"\nrecipe:\n  seed: {seed}\n")
+    path.write_text(text, encoding="utf-8")
     return path
 
 
+def student(seed: int, teacher: Path, under: Path) -> Path:
+    """A folder with a BERT of two layers of width 128, random weights, and the teacher's tokenizer.
+
+    The shape is BERT-Tiny's, Turc et al. 2019, arXiv:1908.08962.
+    """
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    folder = under / f"bert_tiny_{seed}"
+    torch.manual_seed(seed)
+    shape = BertConfig.from_pretrained(
+        teacher, hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512
+    )
+    BertForSequenceClassification(shape).save_pretrained(folder)
+    for file in teacher.glob("tokenizer*"):
+        shutil.copy(file, folder)
+    return folder
+
+
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line for every stage of every row."""
+    """A line for every stage of every recipe, of the first seed."""
     lines = [
         [
             row["row"] if not place else "",
@@ -113,7 +143,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{stage['speedup']:.2f}" if place else "",
             f"{row['minutes']:.1f}" if not place else "",
         ]
-        for row in sorted(rows, key=lambda row: row["row"])
+        for row in sorted(_first(rows), key=lambda row: row["row"])
         for place, stage in enumerate(row["stages"])
     ]
     headers = ["recipe", "stage", "score", "points", "zeros", "MB", "ms", "speed-up", "minutes"]
@@ -122,7 +152,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def pruning(rows: list[dict[str, Any]]) -> str:
     """A line for each score of a pruned model, in the columns that Neural Compressor published."""
-    known = {row["row"]: row for row in rows}
+    known = {row["row"]: row for row in _first(rows)}
     lines = []
     for name, row in sorted(known.items()):
         record, recipe = _recipe(name)
@@ -197,21 +227,47 @@ def _also(techniques: list[Technique]) -> list[str]:
 
 def distillation(rows: list[dict[str, Any]]) -> str:
     """A line for each student that was trained alone and by a teacher, in those columns too."""
-    known = {row["row"]: row for row in rows}
+    known: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        known.setdefault(row["row"], []).append(row)
     lines = []
     for name, taught in sorted(known.items()):
         alone = known.get(name.replace(TAUGHT, ALONE))
         if not name.endswith(TAUGHT) or alone is None:
             continue
-        record, recipe = _recipe(name)
-        steps = len(recipe.module_steps)
-        before, after = (row["stages"][steps]["score"] for row in (alone, taught))
-        teacher = taught["stages"][0]["score"]
-        gained = f"{after:.4f} ({after - before:+.4f})"
+        record, _ = _recipe(name)
+        before, after = _scores(alone), _scores(taught)
+        gained = statistics.mean(after) - statistics.mean(before)
         student = name.removesuffix(TAUGHT)
-        lines.append([student, _data(record), f"{before:.4f}", f"{teacher:.4f}", gained])
-    headers = ["student", "task, data", "alone", "teacher", "with the teacher"]
-    return markdown_table(headers, lines, ("left", "left", *("right",) * 3))
+        told = [_spread(before), _spread(after), f"{gained:+.4f}"]
+        lines.append([student, _data(record), _teacher(record, known), *told])
+    headers = ["student", "task, data", "teacher", "alone", "with the teacher", "gained"]
+    return markdown_table(headers, lines, ("left", "left", *("right",) * 4))
+
+
+def _first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["seed"] == 0]
+
+
+def _scores(rows: list[dict[str, Any]]) -> list[float]:
+    """Of the float module behind its training, seed by seed."""
+    steps = len(_recipe(rows[0]["row"])[1].module_steps)
+    return [row["stages"][steps]["score"] for row in sorted(rows, key=lambda row: row["seed"])]
+
+
+def _spread(scores: list[float]) -> str:
+    """The mean, and from where to where the scores of several seeds go."""
+    if len(scores) == 1:
+        return f"{scores[0]:.4f}"
+    mean = statistics.mean(scores)
+    return f"{mean:.4f} ({min(scores):.4f} to {max(scores):.4f}, {len(scores)} seeds)"
+
+
+def _teacher(record: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -> str:
+    """The score of the model that taught, which another row tells if it is not the source."""
+    taught_by = record.get("teacher", record["source"])
+    rows = (row for name in known for row in known[name] if _recipe(name)[0]["source"] == taught_by)
+    return f"{next(rows)['stages'][0]['score']:.4f}"
 
 
 def _recipe(name: str) -> tuple[dict[str, Any], Recipe]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MASK = "attention_mask"
 HIDDEN = 0.3  # of the tokens of a text, at most; on average half of that
+CROPPED = 0.7  # of the texts
+SHORTEST = 0.1  # of the tokens of a text
 
 
 def hide_tokens(batch: Batch, random: torch.Generator) -> Batch:
@@ -30,18 +32,48 @@ def hide_tokens(batch: Batch, random: torch.Generator) -> Batch:
     Raises:
         TrainingError: The batch has no attention mask of two axes.
     """
+    places = _places(batch, "hide-tokens")
+    shares = HIDDEN * torch.rand(len(places), 1, generator=random)
+    hidden = torch.rand(places.shape, generator=random) < shares
+    return _seen(batch, (places == 0) | ~hidden)
+
+
+def crop_tokens(batch: Batch, random: torch.Generator) -> Batch:
+    """The batch with one run of tokens of most texts left, and the others out of sight.
+
+    With a chance of 0.7 a text keeps 0.1 to 1 of the tokens between its first and its last, in one
+    run at a place that is drawn; the others are hidden as `hide_tokens` does it. A phrase may say
+    something else than its sentence: learn from a teacher (`distill` with a small `hard-weight`),
+    which judges what is left.
+
+    Raises:
+        TrainingError: The batch has no attention mask of two axes.
+    """
+    places = _places(batch, "crop-tokens")
+    inner = places.amax(1, keepdim=True)
+    drawn, chance, at = torch.rand(3, len(places), 1, generator=random)
+    shares = (SHORTEST + (1 - SHORTEST) * drawn).masked_fill(chance >= CROPPED, 1.0)
+    length = (shares * inner).round().clamp(min=1)
+    skipped = (at * (inner - length + 1)).floor()
+    return _seen(batch, (places == 0) | ((places > skipped) & (places <= skipped + length)))
+
+
+def _places(batch: Batch, asked: str) -> Tensor:
+    """1, 2, … of the tokens between the first and the last, `[n, tokens]`; 0 elsewhere."""
     mask = batch.get(MASK)
     if mask is None or mask.dim() != 2:
         raise TrainingError(
-            f"texts with {MASK} [samples, tokens], for hide-tokens",
+            f"texts with {MASK} [samples, tokens], for {asked}",
             ", ".join(f"{name} {list(x.shape)}" for name, x in batch.items()),
             "Choose another augment.",
         )
-    shares = HIDDEN * torch.rand(len(mask), 1, generator=random)
-    hidden = torch.rand(mask.shape, generator=random) < shares
-    places = mask.ne(0).cpu().cumsum(1)  # 1, 2, … of the tokens, however they are padded
-    hidden &= (places > 1) & (places < places[:, -1:])
-    return {**batch, MASK: mask.masked_fill(hidden.to(mask.device), 0)}
+    places = mask.ne(0).cpu().cumsum(1) - 1  # however they are padded
+    return places.masked_fill((places < 0) | (places >= places[:, -1:]), 0)
+
+
+def _seen(batch: Batch, kept: Tensor) -> Batch:
+    mask = batch[MASK]
+    return {**batch, MASK: mask.masked_fill(~kept.to(mask.device), 0)}
 
 
 def flip_and_shift(batch: Batch, random: torch.Generator) -> Batch:

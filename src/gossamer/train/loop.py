@@ -18,7 +18,7 @@ from gossamer.errors import RecipeError, StorageError, TrainingError
 from gossamer.plugins import require
 from gossamer.train import stepping
 from gossamer.train.attachment import Attachments
-from gossamer.train.augment import flip_and_shift, hide_tokens
+from gossamer.train.augment import crop_tokens, flip_and_shift, hide_tokens
 from gossamer.train.batches import LABELS
 from gossamer.train.task_loss import batch_loss
 
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 RESULT = "trained.safetensors"
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 60.0
+AUGMENTS = {
+    "flip-and-shift": flip_and_shift,
+    "hide-tokens": hide_tokens,
+    "crop-tokens": crop_tokens,
+}
 FEW_BATCHES = 16  # for techniques that look at data before the first step
 
 
@@ -226,8 +231,7 @@ def _augmented(batch: Batch, run: _Training) -> Batch:
     if run.options.augment == "none":
         return batch
     random = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-    change = flip_and_shift if run.options.augment == "flip-and-shift" else hide_tokens
-    return change(batch, random)
+    return AUGMENTS[run.options.augment](batch, random)
 
 
 def _check_finite(loss: Tensor, step: int, run: _Training) -> None:

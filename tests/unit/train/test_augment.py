@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +11,11 @@ from hypothesis import strategies as st
 from gossamer.errors import TrainingError
 
 torch = pytest.importorskip("torch")
-from gossamer.train.augment import HIDDEN, flip_and_shift, hide_tokens  # noqa: E402
+from gossamer.train.attachment import Batch  # noqa: E402
+from gossamer.train.augment import HIDDEN, crop_tokens, flip_and_shift, hide_tokens  # noqa: E402
 
 pytestmark = pytest.mark.torch
+Augment = Callable[[Batch, torch.Generator], Batch]
 
 
 @given(st.integers(0, 1000), st.integers(1, 4), st.integers(8, 24))
@@ -70,6 +74,33 @@ def test_padding_in_front_hides_no_first_or_last_token() -> None:
     assert 0 < int((kept[:, 3] == 0).sum()) < 100
 
 
-def test_samples_without_tokens_are_refused() -> None:
+@given(st.integers(0, 1000), st.lists(st.integers(0, 20), min_size=1, max_size=6), st.booleans())
+def test_one_run_of_tokens_is_kept(seed: int, lengths: list[int], is_padded_in_front: bool) -> None:
+    longest = max(*lengths, 1)
+    mask = torch.tensor([[int(i < n) for i in range(longest)] for n in lengths])
+    mask = mask.flip(1) if is_padded_in_front else mask
+
+    kept = crop_tokens({"attention_mask": mask}, torch.Generator().manual_seed(seed))
+    for row, before in zip(kept["attention_mask"], mask, strict=True):
+        assert bool((row <= before).all())
+        tokens = row[before == 1].tolist()
+        inner = "".join(map(str, tokens[1:-1]))
+        assert tokens[:1] + tokens[-1:] in ([], [1, 1])
+        assert not inner or ("1" in inner and "0" not in inner.strip("0"))
+
+
+def test_most_texts_are_cropped_and_some_are_whole() -> None:
+    mask = torch.ones(1000, 102, dtype=torch.int64)
+
+    kept = crop_tokens({"attention_mask": mask}, torch.Generator().manual_seed(0))["attention_mask"]
+
+    shares = kept[:, 1:-1].float().mean(1)
+    assert float((shares == 1).float().mean()) == pytest.approx(0.3, abs=0.05)
+    assert 0.1 <= float(shares.min()) < 0.15
+    assert float(shares[shares < 1].mean()) == pytest.approx(0.55, abs=0.05)
+
+
+@pytest.mark.parametrize("augment", [hide_tokens, crop_tokens])
+def test_samples_without_tokens_are_refused(augment: Augment) -> None:
     with pytest.raises(TrainingError, match=r"attention_mask.*received x \[2, 3\]"):
-        hide_tokens({"x": torch.zeros(2, 3)}, torch.Generator())
+        augment({"x": torch.zeros(2, 3)}, torch.Generator())

@@ -28,7 +28,8 @@ class Fit(ModuleStep):
         weight_decay: Not applied to vectors (biases and the weights of norms).
         warmup: Share of the steps in which the learning rate rises.
         augment: What is done to samples: nothing; images flipped left to right by chance and
-            shifted by up to an eighth of their sides; or up to 0.3 of the tokens of a text hidden.
+            shifted by up to an eighth of their sides; up to 0.3 of the tokens of a text hidden; or
+            all but one run of them, in most texts (for training with a teacher).
         techniques: What joins, in this order; each may change the loss of those before it.
     """
 
@@ -39,7 +40,7 @@ class Fit(ModuleStep):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.01
     warmup: float = 0.06
-    augment: Literal["none", "flip-and-shift", "hide-tokens"] = "none"
+    augment: Literal["none", "flip-and-shift", "hide-tokens", "crop-tokens"] = "none"
     techniques: tuple[Technique, ...] = ()
 
     def __post_init__(self) -> None:

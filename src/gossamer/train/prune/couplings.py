@@ -29,6 +29,7 @@ class Couplings:
         self.macs: dict[str, int] = {}
         self.heads: list[NDArray[np.int64]] = []
         self.sums: list[NDArray[np.int64]] = []
+        self._loose: set[int] = set()
         self._edges: list[NDArray[np.int64]] = []
         self._pins: list[tuple[NDArray[np.int64], str]] = []
         self._made: list[NDArray[np.int64]] = []
@@ -38,6 +39,16 @@ class Couplings:
         """Ids that nothing had before."""
         self.count += size
         return np.arange(self.count - size, self.count)
+
+    def loose(self, size: int) -> NDArray[np.int64]:
+        """New ids of what is the same for all indices: as many of it as others ask for."""
+        ids = self.new(size)
+        self._loose.update(ids.tolist())
+        return ids
+
+    def is_loose(self, ids: NDArray[np.int64]) -> bool:
+        """Whether these came from `loose`."""
+        return int(ids.flat[0]) in self._loose
 
     def join(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
         """Bind a[i] and b[i], for every i."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gossamer.train.prune.products import attention, convolution, embedding, product
-from gossamer.train.prune.shapes import cat, pad, permute, repeat, reshape
+from gossamer.train.prune.shapes import cat, expand, pad, permute, repeat, reshape
 from gossamer.train.prune.values import (
     Call,
     Rule,
@@ -141,7 +141,6 @@ RULES: dict[Any, Rule] = {
     # element by element, though torch does not say so of them
     **dict.fromkeys(
         (
-            _ATEN.expand,
             _ATEN.hardswish,
             _ATEN.hardswish_,
             _ATEN.masked_fill_,
@@ -154,6 +153,7 @@ RULES: dict[Any, Rule] = {
     _ATEN.select: _select,
     **dict.fromkeys((_ATEN.split, _ATEN.split_with_sizes), _split),
     _ATEN.cat: cat,
+    _ATEN.expand: expand,
     _ATEN.repeat: repeat,
     _ATEN.gather: _gather,
     _ATEN.constant_pad_nd: pad,

@@ -42,10 +42,12 @@ def _segments(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], l
 
 def _merged(c: Couplings, labels: Sequence[Ids | None], sizes: Sequence[int]) -> Ids | None:
     """The ids along one axis that is made of several."""
-    named = [i for i, ids in enumerate(labels) if ids is not None]
+    known = [(i, ids) for i, ids in enumerate(labels) if ids is not None]
+    named = [i for i, ids in known if len(known) == 1 or not c.is_loose(ids)]
+    for i, each in known:
+        if len(named) != 1 or i not in named:
+            c.pin(each, "two axes that could shrink become one")
     if len(named) != 1:
-        for i in named:
-            c.pin(labels[i], "two axes that could shrink become one")
         return None
     shape = [1] * len(sizes)
     shape[named[0]] = -1
@@ -111,6 +113,16 @@ def pad(call: Call) -> list[Value]:
                 call.couplings.pin(end, "forward pads it with zeros")
             labels[-1 - i] = np.concatenate([ends[0], ids, ends[1]])
     return [Value(tuple(labels))]
+
+
+def expand(call: Call) -> list[Value]:
+    """The same numbers again along axes of length 1: of those, as many as others ask for."""
+    given, shape = call.args[0], call.outs[0].shape
+    found = [None] * (len(shape) - given.ndim) + list(call.known(given).labels)
+    sizes = [1] * (len(shape) - given.ndim) + list(given.shape)
+    parts = zip(found, sizes, shape, strict=True)
+    loose = call.couplings.loose
+    return [Value(tuple(loose(n) if n > size else ids for ids, size, n in parts))]
 
 
 def repeat(call: Call) -> list[Value]:

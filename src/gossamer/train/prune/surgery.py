@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.nn.utils.parametrize import is_parametrized
 
 from gossamer.errors import TrainingError
 from gossamer.train.prune.groups import Axis, Group
@@ -21,6 +20,11 @@ TOLERANCE = 1e-5
 # what modules of attention call how many heads they have, and how wide these are together
 HEADS = ("num_attention_heads", "num_heads", "n_heads")
 WIDTHS = ("all_head_size", "embed_dim", "dim")
+INNER = (  # what configs call how many neurons lie between the two layers of one
+    *("intermediate_size", "hidden_dim", "d_inner", "n_inner", "dff", "feed_forward_size"),
+    *("ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim"),
+)
+NUMBERS = ("layer_idx", "layer_id")  # what modules call the number of the layer that they lie in
 
 
 def removal(chosen: Sequence[tuple[Group, NDArray[np.int64]]]) -> Removal:
@@ -45,12 +49,12 @@ def cut_(model: nn.Module, removed: Removal) -> None:
     """Remove rows and columns, in the model itself, whose modules then say their new sizes.
 
     Raises:
-        TrainingError: The model is parametrized, by an attached technique for example.
+        TrainingError: Something of it is parametrized, by an attached technique for example.
     """
-    if any(is_parametrized(module) for module in model.modules()):
+    if any(".parametrizations." in name for name, _ in removed):
         raise TrainingError(
-            "a model of plain parameters",
-            "one that is parametrized",
+            "plain parameters where something is removed",
+            "some that are parametrized",
             "Detach the techniques that are attached to it first.",
         )
     named, owners = _named(model), _owners(model)
@@ -98,7 +102,10 @@ def keep_layers_(model: nn.Module, layers: Sequence[int]) -> None:
     before = len(stack)
     for name, beside in list(parent.named_children()):
         if isinstance(beside, nn.ModuleList) and len(beside) == before:
-            setattr(parent, name, nn.ModuleList(beside[each] for each in layers))
+            stay = [beside[each] for each in layers]
+            for number, (layer, was) in enumerate(zip(stay, layers, strict=True)):
+                _tell_number(layer, was, number)
+            setattr(parent, name, nn.ModuleList(stay))
     for holder in (parent, getattr(model, "config", None)):
         for name in ("num_hidden_layers", "num_layers", "n_layers"):
             if getattr(holder, name, None) == before:
@@ -109,6 +116,14 @@ def keep_layers_(model: nn.Module, layers: Sequence[int]) -> None:
         is_for_each = isinstance(value, list) and len(value) == before
         if is_for_each and (name == "layer_types" or all(isinstance(v, int) for v in value)):
             setattr(config, name, [value[each] for each in layers])
+
+
+def _tell_number(layer: nn.Module, was: int, number: int) -> None:
+    """Tell the modules of a layer its new number, under which they find what is cached for them."""
+    for module in layer.modules():
+        for name in NUMBERS:
+            if getattr(module, name, None) == was:
+                setattr(module, name, number)
 
 
 def _tell(config: object, name: str, value: int) -> None:
@@ -129,15 +144,8 @@ def tell_config(model: nn.Module, group: Group, width: int) -> None:
     """
     config = getattr(model, "config", None)
     before = len(group) * next(iter(group.members.values())).shape[1]
-    for name in (
-        "intermediate_size",
-        "hidden_dim",
-        "ffn_dim",
-        "encoder_ffn_dim",
-        "decoder_ffn_dim",
-        "d_inner",
-    ):
-        if getattr(config, name, None) == before:
+    for name in INNER:
+        if getattr(config, name, 0) in (before, None):  # None: four times as wide as the model
             setattr(config, name, width)
 
 
@@ -234,5 +242,7 @@ def _tell_sizes(module: nn.Module) -> None:
         module.num_features = len(mean if mean is not None else module.weight)
     elif isinstance(module, nn.Embedding):
         module.embedding_dim = module.weight.shape[1]
+    elif type(module).__name__ == "Conv1D" and isinstance(weight, Tensor):  # of transformers
+        vars(module).update(zip(("nx", "nf"), weight.shape, strict=True))
     elif isinstance(module, nn.PReLU) and isinstance(weight, Tensor):
         module.num_parameters = len(weight)

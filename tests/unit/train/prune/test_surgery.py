@@ -96,12 +96,28 @@ def test_a_forward_with_a_size_of_its_own_is_refused() -> None:
         surgery.check_same(model, slim, {"x": x})
 
 
-def test_a_parametrized_model_is_refused() -> None:
+def test_what_is_parametrized_is_not_cut() -> None:
     model = convnets.Plain()
     parametrizations.weight_norm(model.hidden)
+    name = "hidden.parametrizations.weight.original1"
 
     with pytest.raises(TrainingError, match="Detach the techniques"):
-        surgery.cut_(model, {})
+        surgery.cut_(model, {(name, 0): np.array([0])})
+
+
+def test_beside_a_norm_of_weights_the_rest_is_cut() -> None:
+    """As in the encoders of sounds, whose positions are a convolution of that kind."""
+    model, x = convnets.Plain().eval(), convnets.images()
+    parametrizations.weight_norm(model.hidden)
+    groups = {group.name: group for group in coupled(model, {"x": x}).groups}
+    slim = copy.deepcopy(model)
+
+    removed = surgery.removal([(groups["conv1"], np.array([0, 5]))])
+    surgery.cut_(slim, removed)
+    surgery.zero_(model, removed)
+
+    assert groups.keys() == {"conv1"}  # what the others make or read belongs to the norm
+    assert surgery.check_same(model, slim, {"x": x}) <= 1e-5
 
 
 def test_frozen_weights_stay_frozen_and_shared_ones_shared() -> None:

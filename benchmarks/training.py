@@ -2,10 +2,9 @@
 
     python -m benchmarks.training resnet20_masks minilm_2to4 [--seeds 0 1 2] [--out DIR] [--table]
 
-Each recipe is what a user gives to `gossamer run`, with {real} for the folder of real models and
-{bert_tiny} for a folder with a small BERT of random weights. One JSON line for each seed; it
-replaces the one of this name and seed in results/training.json. A recipe that was killed goes on in
-its folder under --out.
+Each recipe is what a user gives to `gossamer run`, with {real} for the folder of real models. One
+JSON line for each seed; it replaces the one of this name and seed in results/training.json. A
+recipe that was killed goes on in its folder under --out.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ from gossamer.train.techniques.sparsify import Sparsify
 from gossamer.trained import STAGES
 
 HERE = Path(__file__).resolve().parent
-TEACHER = "minilm_sst2"
 TAUGHT, ALONE = "_distilled", "_alone"  # how names of recipes end
 RECIPES, RESULTS = HERE / "recipes", HERE / "results" / "training.json"
 PAGE = HERE.parent / "docs" / "training.md"
@@ -99,34 +97,13 @@ def measured(name: str, seed: int, real: Path, out: Path) -> dict[str, Any]:
 
 
 def written(name: str, seed: int, real: Path, path: Path) -> Path:
-    """The recipe at `path`, with its seed and folders in it."""
+    """The recipe, with its seed and the folder of real models in it, at `path`."""
     text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").replace("{real}", str(real))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if "{bert_tiny}" in text:
-        text = text.replace("{bert_tiny}", str(student(seed, real / TEACHER, path.parent)))
     if seed:
         text = text.replace("\nrecipe:\n", f"\nrecipe:\n  seed: {seed}\n")
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def student(seed: int, teacher: Path, under: Path) -> Path:
-    """A folder with a BERT of two layers of width 128, random weights, and the teacher's tokenizer.
-
-    The shape is BERT-Tiny's, Turc et al. 2019, arXiv:1908.08962.
-    """
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
-
-    folder = under / f"bert_tiny_{seed}"
-    torch.manual_seed(seed)
-    shape = BertConfig.from_pretrained(
-        teacher, hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512
-    )
-    BertForSequenceClassification(shape).save_pretrained(folder)
-    for file in teacher.glob("tokenizer*"):
-        shutil.copy(file, folder)
-    return folder
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -239,8 +216,9 @@ def distillation(rows: list[dict[str, Any]]) -> str:
         before, after = _scores(alone), _scores(taught)
         gained = statistics.mean(after) - statistics.mean(before)
         student = name.removesuffix(TAUGHT)
-        told = [_spread(before), _spread(after), f"{gained:+.4f}"]
-        lines.append([student, _data(record), _teacher(record, known), *told])
+        teacher = f"{taught[0]['stages'][0]['score']:.4f}"
+        scores = [_spread(before), _spread(after), f"{gained:+.4f}"]
+        lines.append([student, _data(record), teacher, *scores])
     headers = ["student", "task, data", "teacher", "alone", "with the teacher", "gained"]
     return markdown_table(headers, lines, ("left", "left", *("right",) * 4))
 
@@ -261,13 +239,6 @@ def _spread(scores: list[float]) -> str:
         return f"{scores[0]:.4f}"
     mean = statistics.mean(scores)
     return f"{mean:.4f} ({min(scores):.4f} to {max(scores):.4f}, {len(scores)} seeds)"
-
-
-def _teacher(record: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -> str:
-    """The score of the model that taught, which another row tells if it is not the source."""
-    taught_by = record.get("teacher", record["source"])
-    rows = (row for name in known for row in known[name] if _recipe(name)[0]["source"] == taught_by)
-    return f"{next(rows)['stages'][0]['score']:.4f}"
 
 
 def _recipe(name: str) -> tuple[dict[str, Any], Recipe]:

@@ -231,7 +231,7 @@ def check_model(record: dict[str, Any], model: FloatModel, name: str) -> None:
     Raises:
         DataError: It is another one.
     """
-    if model.digest != record["source"]["digest"]:
+    if record["source"]["digest"] not in ("", model.digest):
         raise DataError(
             f"the model of the recipe, digest {record['source']['digest']}",
             f"one with digest {model.digest} at {name}",
@@ -288,12 +288,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _completed(record: Any) -> Any:
-    """The record with what people leave out of a recipe with steps on the module, if it is one.
+    """The record with what people leave out of a recipe.
 
     What lies at the paths now is then what the recipe is about.
     """
     recipe = record.get("recipe") if isinstance(record, dict) else None
-    if not isinstance(recipe, dict) or not {"module-steps", "module_steps"} & set(recipe):
+    if not isinstance(recipe, dict):
         return record
     record = {"data": {}, "calibration": {}, **record}
     for key, name in SHORT.items():
@@ -313,8 +313,8 @@ def _completed(record: Any) -> Any:
             record[key] = {**values, **record[key]}
     places = record["data"] if isinstance(record["data"], dict) else {}
     for file in (*(places.get(key) for key in FILES), record.get("training")):
-        if isinstance(file, dict) and "sha256" not in file:
-            file["sha256"] = _digest_of(Path(str(file.get("path"))))
+        if isinstance(file, dict) and "path" in file and "sha256" not in file:
+            file["sha256"] = _digest_of(Path(str(file["path"])))
     return record
 
 

@@ -246,9 +246,9 @@ def test_bad_input_leaves_a_folder_that_was_to_be_overwritten_as_it_was(
 @pytest.mark.parametrize(
     ("section", "changed", "told"),
     [
-        ("source", {"model": "model.onnx"}, "digest (str)"),
+        ("source", {"modell": "model.onnx"}, "model (str)"),
         ("data", {"seed": 0, "length": "long"}, "length (int)"),
-        ("data", {"seed": 0, "length": 128, "data": {"path": "data.npz"}}, "sha256 (str)"),
+        ("data", {"seed": 0, "length": 128, "data": {"paht": "data.npz"}}, "path (str)"),
         ("calibration", 3, "threads (int)"),
         (
             "calibration",

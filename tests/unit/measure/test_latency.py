@@ -141,7 +141,6 @@ def test_a_model_that_does_less_is_faster_beyond_the_noise(tmp_path: Path) -> No
 
     measured = ratio(latencies["slow"], latencies["fast"], noise_floor=0.1)
     assert measured.is_faster
-    assert 3 < measured.value < 30  # ten times the turns, and what a call costs beside them
 
 
 def test_contenders_are_compared_with_the_first_and_its_twin(tmp_path: Path) -> None:

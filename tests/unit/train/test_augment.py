@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from gossamer.errors import TrainingError
 torch = pytest.importorskip("torch")
 from gossamer.train.attachment import Batch  # noqa: E402
 from gossamer.train.augment import HIDDEN, crop_tokens, flip_and_shift, hide_tokens  # noqa: E402
+from gossamer.train.loop import AUGMENTS  # noqa: E402
+from gossamer.train.steps.fit import Fit  # noqa: E402
 
 pytestmark = pytest.mark.torch
 Augment = Callable[[Batch, torch.Generator], Batch]
@@ -104,3 +107,7 @@ def test_most_texts_are_cropped_and_some_are_whole() -> None:
 def test_samples_without_tokens_are_refused(augment: Augment) -> None:
     with pytest.raises(TrainingError, match=r"attention_mask.*received x \[2, 3\]"):
         augment({"x": torch.zeros(2, 3)}, torch.Generator())
+
+
+def test_every_augment_that_fit_takes_is_one_that_the_loop_knows() -> None:
+    assert set(get_args(get_type_hints(Fit)["augment"])) == {"none", *AUGMENTS}

@@ -76,6 +76,11 @@ def _split(call: Call) -> list[Value]:
     return [Value(labels) for _ in call.outs]
 
 
+def _index_select(call: Call) -> list[Value]:
+    value, dim = call.known(call.args[0]), call.args[1]
+    return [Value(forget(call.couplings, value, [dim], "forward picks from it"))]
+
+
 def _gather(call: Call) -> list[Value]:
     """Numbers picked along one axis; along the others the indices say nothing."""
     given, dim, index = call.args[:3]
@@ -156,6 +161,7 @@ RULES: dict[Any, Rule] = {
     _ATEN.expand: expand,
     _ATEN.repeat: repeat,
     _ATEN.gather: _gather,
+    _ATEN.index_select: _index_select,
     _ATEN.constant_pad_nd: pad,
     **dict.fromkeys((_ATEN.mean, _ATEN.sum, _ATEN.amax), _reduce),
     **dict.fromkeys((_ATEN._softmax, _ATEN._log_softmax, _ATEN._safe_softmax), _softmax),

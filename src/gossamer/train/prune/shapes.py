@@ -14,7 +14,8 @@ from gossamer.train.prune.values import Call, Ids, Labels, Value, meet
 def reshape(call: Call) -> list[Value]:
     """The same numbers with other axes."""
     value, given = call.known(call.args[0]), call.args[0].shape
-    return [Value(_reshaped(call.couplings, value.labels, given, call.outs[0].shape))]
+    labels = _reshaped(call.couplings, value.labels, given, call.outs[0].shape)
+    return [Value(labels, value.weight)]
 
 
 def _reshaped(c: Couplings, labels: Labels, old: Sequence[int], new: Sequence[int]) -> Labels:
@@ -41,19 +42,21 @@ def _segments(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], l
 
 
 def _merged(c: Couplings, labels: Sequence[Ids | None], sizes: Sequence[int]) -> Ids | None:
-    """The ids along one axis that is made of several."""
+    """The ids along one axis that is made of several, of which the shortest may shrink.
+
+    In a weight `[…, heads, width]` that is the one of heads, whichever of both comes first.
+    """
     known = [(i, ids) for i, ids in enumerate(labels) if ids is not None]
-    named = [i for i, ids in known if len(known) == 1 or not c.is_loose(ids)]
-    for i, each in known:
-        if len(named) != 1 or i not in named:
-            c.pin(each, "two axes that could shrink become one")
-    if len(named) != 1:
+    if not known:
         return None
-    shape = [1] * len(sizes)
-    shape[named[0]] = -1
-    ids = labels[named[0]]
-    assert ids is not None  # it is the one that is not
-    return np.broadcast_to(ids.reshape(shape), tuple(sizes)).reshape(-1)
+    axis, kept = min(known, key=lambda each: (c.is_loose(each[1]), len(each[1])))
+    for i, ids in known:
+        if i != axis:
+            c.pin(ids, "two axes that could shrink become one")
+    if any(not c.is_loose(ids) for i, ids in known if i != axis):
+        c.heads.append(kept)
+    shape = [-1 if i == axis else 1 for i in range(len(sizes))]
+    return np.broadcast_to(kept.reshape(shape), tuple(sizes)).reshape(-1)
 
 
 def _divided(c: Couplings, flat: Ids, sizes: Sequence[int]) -> tuple[int, Ids]:

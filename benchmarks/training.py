@@ -99,10 +99,10 @@ def measured(name: str, seed: int, real: Path, out: Path) -> dict[str, Any]:
 def written(name: str, seed: int, real: Path, path: Path) -> Path:
     """The recipe, with its seed and the folder of real models in it, at `path`."""
     text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").replace("{real}", str(real))
+    record = yaml.safe_load(text)
+    record["recipe"]["seed"] = seed
     path.parent.mkdir(parents=True, exist_ok=True)
-    if seed:
-        text = text.replace("\nrecipe:\n", f"\nrecipe:\n  seed: {seed}\n")
-    path.write_text(text, encoding="utf-8")
+    path.write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
     return path
 
 
@@ -203,7 +203,7 @@ def _also(techniques: list[Technique]) -> list[str]:
 
 
 def distillation(rows: list[dict[str, Any]]) -> str:
-    """A line for each student that was trained alone and by a teacher, in those columns too."""
+    """A line for each student that was trained alone and by a teacher, by the same seeds."""
     known: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         known.setdefault(row["row"], []).append(row)
@@ -213,7 +213,10 @@ def distillation(rows: list[dict[str, Any]]) -> str:
         if not name.endswith(TAUGHT) or alone is None:
             continue
         record, _ = _recipe(name)
-        before, after = _scores(alone), _scores(taught)
+        both = {row["seed"] for row in alone} & {row["seed"] for row in taught}
+        if not both:
+            continue
+        before, after = _scores(alone, both), _scores(taught, both)
         gained = statistics.mean(after) - statistics.mean(before)
         student = name.removesuffix(TAUGHT)
         teacher = f"{taught[0]['stages'][0]['score']:.4f}"
@@ -224,13 +227,16 @@ def distillation(rows: list[dict[str, Any]]) -> str:
 
 
 def _first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [row for row in rows if row["seed"] == 0]
+    least: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: -row["seed"]):
+        least[row["row"]] = row
+    return list(least.values())
 
 
-def _scores(rows: list[dict[str, Any]]) -> list[float]:
-    """Of the float module behind its training, seed by seed."""
+def _scores(rows: list[dict[str, Any]], seeds: set[int]) -> list[float]:
+    """Of the float module behind its training, for these seeds."""
     steps = len(_recipe(rows[0]["row"])[1].module_steps)
-    return [row["stages"][steps]["score"] for row in sorted(rows, key=lambda row: row["seed"])]
+    return [row["stages"][steps]["score"] for row in rows if row["seed"] in seeds]
 
 
 def _spread(scores: list[float]) -> str:

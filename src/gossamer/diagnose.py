@@ -287,7 +287,9 @@ def _recipe(asked: _Asked, path: Path, scratch: Path, progress: Progress) -> _Op
     made_with = calibration(known, prepared.model, progress)
 
     def recorded(winner: Candidate) -> dict[str, Any]:
-        return {**known, "recipe": winner.recipe, "files": dict(winner.files)}
+        source = {"model": asked.request.model, "digest": prepared.model.digest}
+        made = {"recipe": winner.recipe, "files": dict(winner.files)}
+        return {**known, "source": source, **made}
 
     return _Opened(
         prepared=prepared,

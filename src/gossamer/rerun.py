@@ -38,9 +38,11 @@ KEYS: dict[str, dict[str, type]] = {
     "calibration": {"targets": list, "cpu": str, "threads": int},
     "recipe": {},
 }
+NEEDED = {"source": object, "task": object, "recipe": dict}  # the rest can be found
 CACHE = "cache"
 FILE = {"path": str, "sha256": str}
 FILES = ("data", "calibration-data")
+FOUND = {"cpu": "portable", "seed": 0}  # in the recipe; of other types `Recipe.parse` tells
 # what people may write as one text, and which key that text is
 SHORT = {"source": "model", "teacher": "model", "training": "path"}
 
@@ -266,7 +268,7 @@ def read(path: Path) -> dict[str, Any]:
         told = f"{type(error).__name__}: {error}"
         raise RecipeError(f"a recipe at {path}", told, "Check the path.") from error
     record = _completed(record)
-    _check(record, dict.fromkeys(KEYS, object), str(path))
+    _check(record, NEEDED, str(path))
     for section, keys in KEYS.items():
         if keys:
             _check(record[section], keys, f"{section} of {path}")
@@ -301,12 +303,12 @@ def _completed(record: Any) -> Any:
             record[key] = {name: record[key]}
     if isinstance(record["data"], str):
         record["data"] = {"data": {"path": record["data"]}}
-    cpu, targets = recipe.get("cpu", "portable"), [recipe.get("target")]
+    cpu, seed = (x if type(x := recipe.get(k, y)) is type(y) else y for k, y in FOUND.items())
     left_out: dict[str, dict[str, Any]] = {
         "source": {"digest": ""},
         "teacher": {"digest": ""},
-        "data": {"seed": recipe.get("seed", 0), "length": 128},
-        "calibration": {"targets": targets, "cpu": cpu, "threads": physical_cores()},
+        "data": {"seed": seed, "length": 128},
+        "calibration": {"targets": [recipe.get("target")], "cpu": cpu, "threads": physical_cores()},
     }
     for key, values in left_out.items():
         if isinstance(record.get(key), dict):

@@ -97,11 +97,11 @@ OWN: dict[str, dict[str, Any]] = {
 ENDS = {"MBart": 2}  # which token ends a text, where the architecture looks for it
 
 
-def make(architecture: str) -> nn.Module:
+def make(architecture: str, **changed: object) -> nn.Module:
     """The encoder with numbers that a training could have left, in eval mode."""
     import transformers
 
-    config = getattr(transformers, f"{architecture}Config")(**OWN[architecture])
+    config = getattr(transformers, f"{architecture}Config")(**{**OWN[architecture], **changed})
     kind = getattr(transformers, f"{architecture}ForSequenceClassification")
     torch.manual_seed(0)
     model: nn.Module = kind(config).eval()

@@ -93,6 +93,21 @@ def test_the_folder_of_compress_stands_for_its_recipe(
         assert "the step quantize-static" in done.document["error"]["needed"]
 
 
+def test_the_cure_of_a_recipe_by_hand_names_the_model(call, model, data, tmp_path: Path) -> None:
+    steps = {"target": "ort-cpu", "graph-steps": ["simplify", "fuse", "quantize-static"]}
+    record = {"source": "elsewhere.onnx", "task": {"fidelity": {}}, "data": str(data)}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**record, "recipe": steps}))
+
+    asked = ["--samples", 4, "--threads", 1, "--max-drop", "0.0000001%", "--out", tmp_path / "out"]
+    done = call("diagnose", model, tmp_path / "mine.yaml", *asked)
+
+    assert done.code == 1, done.err  # nothing is that good, so the best recipe is written
+    source = yaml.safe_load((tmp_path / "out" / "recipe.yaml").read_text())["source"]
+    assert source["model"] == str(model)
+    assert len(source["digest"]) == 64
+    assert call("run", tmp_path / "out" / "recipe.yaml", "--out", tmp_path / "again").code == 0
+
+
 def test_a_float_file_has_no_pairs(refused, model: Path) -> None:
     assert "pairs of QuantizeLinear and DequantizeLinear" in refused(model)
 

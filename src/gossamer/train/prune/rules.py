@@ -52,7 +52,9 @@ def _sum(call: Call) -> list[Value]:
     ]
     for first, second in itertools.pairwise(branches):
         for a, b in zip(reversed(first.labels), reversed(second.labels), strict=False):
-            if a is not None and b is not None and not np.array_equal(a, b):
+            if a is None or b is None or np.array_equal(a, b):
+                continue
+            if not (call.couplings.is_loose(a) or call.couplings.is_loose(b)):
                 call.couplings.sums.append(a)
     return _elementwise(call)
 

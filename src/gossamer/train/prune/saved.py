@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gossamer.errors import TrainingError
-from gossamer.train.prune.surgery import HEADS, WIDTHS, cut_
+from gossamer.train.prune.surgery import HEADS, KEPT, WIDTHS, cut_, kept_layers
 
 WEIGHTS, SIZES = "weights.safetensors", "sizes.json"
 
@@ -33,7 +33,18 @@ def loads_without(model: nn.Module) -> str | None:
         if expected.get(name) != list(tensor.shape):
             return f"{name} is {list(tensor.shape)}; its config makes it {expected.get(name)}"
     gone = sorted(set(expected) - set(model.state_dict()))
-    return f"{gone[0]} is gone; its config makes it" if gone else None
+    return f"{gone[0]} is gone; its config makes it" if gone else _other_numbers(model, plain)
+
+
+def _other_numbers(model: nn.Module, plain: nn.Module) -> str | None:
+    """Where modules note other numbers than in a fresh model, as a scale by the layer's number."""
+    for path, fresh in plain.named_modules():
+        notes = vars(model.get_submodule(path))
+        for name, value in vars(fresh).items():
+            is_note = type(value) in (int, float, str) and not name.startswith("_")
+            if is_note and notes.get(name) != value:
+                return f"{path}.{name} is {notes.get(name)}; its config makes it {value}"
+    return None
 
 
 def save(model: nn.Module, folder: Path) -> str | None:
@@ -98,7 +109,7 @@ def _sizes(model: nn.Module) -> dict[str, Any]:
         for path, m in modules.items()
     }
     return {
-        "stacks": {p: len(m) for p, m in modules.items() if isinstance(m, nn.ModuleList)},
+        "stacks": {p: getattr(m, KEPT) for p, m in modules.items() if hasattr(m, KEPT)},
         "shapes": {name: list(t.shape) for name, t in _tensors(model).items()},
         "attributes": {path: named for path, named in attributes.items() if named},
     }
@@ -106,10 +117,11 @@ def _sizes(model: nn.Module) -> dict[str, Any]:
 
 def _shrink_to_(model: nn.Module, sizes: dict[str, Any]) -> None:
     """Cut a model to sizes; which of its numbers stay does not matter."""
-    for path, length in sizes["stacks"].items():
+    for path, layers in sizes["stacks"].items():
+        parent, _, name = path.rpartition(".")
         stack = model.get_submodule(path)
         assert isinstance(stack, nn.ModuleList)  # of what `_sizes` wrote
-        del stack[int(length) :]
+        setattr(model.get_submodule(parent), name, kept_layers(stack, layers))
     removed = {}
     for name, tensor in _tensors(model).items():
         for axis, (before, now) in enumerate(zip(tensor.shape, sizes["shapes"][name], strict=True)):

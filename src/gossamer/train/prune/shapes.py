@@ -50,9 +50,12 @@ def _merged(c: Couplings, labels: Sequence[Ids | None], sizes: Sequence[int]) ->
     if not known:
         return None
     axis, kept = min(known, key=lambda each: (c.is_loose(each[1]), len(each[1])))
+    is_lost = c.is_loose(kept) and len(sizes) > 1  # beside it lies what has no ids: it stays
     for i, ids in known:
-        if i != axis:
+        if i != axis or is_lost:
             c.pin(ids, "two axes that could shrink become one")
+    if is_lost:
+        return None
     if any(not c.is_loose(ids) for i, ids in known if i != axis):
         c.heads.append(kept)
     shape = [-1 if i == axis else 1 for i in range(len(sizes))]

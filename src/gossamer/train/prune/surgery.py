@@ -24,6 +24,9 @@ INNER = (  # what configs call how many neurons lie between the two layers of on
     *("intermediate_size", "hidden_dim", "d_inner", "n_inner", "dff", "feed_forward_size"),
     *("ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim"),
 )
+KINDS = ("layer_types", "attn_layers")  # what configs call the list of each layer's kind
+COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
+KEPT = "kept_layers"
 NUMBERS = ("layer_idx", "layer_id")  # what modules call the number of the layer that they lie in
 
 
@@ -102,28 +105,33 @@ def keep_layers_(model: nn.Module, layers: Sequence[int]) -> None:
     before = len(stack)
     for name, beside in list(parent.named_children()):
         if isinstance(beside, nn.ModuleList) and len(beside) == before:
-            stay = [beside[each] for each in layers]
-            for number, (layer, was) in enumerate(zip(stay, layers, strict=True)):
-                _tell_number(layer, was, number)
-            setattr(parent, name, nn.ModuleList(stay))
+            setattr(parent, name, kept_layers(beside, layers))
     for holder in (parent, getattr(model, "config", None)):
-        for name in ("num_hidden_layers", "num_layers", "n_layers"):
+        for name in COUNTS:
             if getattr(holder, name, None) == before:
                 _tell(holder, name, len(layers))
     config = getattr(model, "config", None)
     for name, value in list(vars(config).items()) if config is not None else ():
         # one entry for each layer: widths of windows, or the list that transformers has for all
         is_for_each = isinstance(value, list) and len(value) == before
-        if is_for_each and (name == "layer_types" or all(isinstance(v, int) for v in value)):
+        if is_for_each and (name in KINDS or all(isinstance(v, int) for v in value)):
             setattr(config, name, [value[each] for each in layers])
 
 
-def _tell_number(layer: nn.Module, was: int, number: int) -> None:
-    """Tell the modules of a layer its new number, under which they find what is cached for them."""
-    for module in layer.modules():
-        for name in NUMBERS:
-            if getattr(module, name, None) == was:
-                setattr(module, name, number)
+def kept_layers(stack: nn.ModuleList, layers: Sequence[int]) -> nn.ModuleList:
+    """Some layers of a stack, told their new numbers, under which they find what is cached.
+
+    What is left says as `KEPT` which numbers they had at first.
+    """
+    stay = nn.ModuleList(stack[each] for each in layers)
+    before = getattr(stack, KEPT, range(len(stack)))
+    setattr(stay, KEPT, [before[each] for each in layers])
+    for number, (layer, was) in enumerate(zip(stay, layers, strict=True)):
+        for module in layer.modules():
+            for name in NUMBERS:
+                if getattr(module, name, None) == was:
+                    setattr(module, name, number)
+    return stay
 
 
 def _tell(config: object, name: str, value: int) -> None:
@@ -242,7 +250,7 @@ def _tell_sizes(module: nn.Module) -> None:
         module.num_features = len(mean if mean is not None else module.weight)
     elif isinstance(module, nn.Embedding):
         module.embedding_dim = module.weight.shape[1]
-    elif type(module).__name__ == "Conv1D" and isinstance(weight, Tensor):  # of transformers
-        vars(module).update(zip(("nx", "nf"), weight.shape, strict=True))
+    elif {"nx", "nf"} <= vars(module).keys() and isinstance(weight, Tensor):
+        vars(module).update(zip(("nx", "nf"), weight.shape, strict=True))  # Conv1D of transformers
     elif isinstance(module, nn.PReLU) and isinstance(weight, Tensor):
         module.num_parameters = len(weight)

@@ -76,7 +76,7 @@ def meet(c: Couplings, found: Sequence[Ids | None]) -> Ids | None:
         for ids in named:
             c.pin(ids, "it meets values that no weight makes")
         return None
-    named.sort(key=c.is_loose)
+    named = [ids for ids in named if not c.is_loose(ids)] or named
     for ids in named[1:]:
         c.join(named[0], ids)
     return named[0] if named else None

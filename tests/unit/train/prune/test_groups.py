@@ -138,3 +138,55 @@ def test_the_model_is_only_read() -> None:
 def test_an_example_that_does_not_fit_is_told() -> None:
     with pytest.raises(TrainingError, match=r"a model whose forward takes x \[4, 7\]"):
         coupled(Twice(), {"x": torch.randn(4, 7)})
+
+
+class Attention(nn.Module):
+    """Two layers of attention over three tokens, with what forward adds to the scores of both."""
+
+    def __init__(self, *, is_relative: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 32) for _ in range(6))
+        self.out = nn.ModuleList(nn.Linear(32, 8) for _ in range(2))
+        self.heads, self.is_relative = 4, is_relative
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)[:, :24].reshape(-1, 3, 8)
+        mask = torch.zeros(len(x), 1, 3, 3).expand(-1, self.heads, -1, -1)
+        for i, out in enumerate(self.out):
+            made = (layer(x) for layer in self.layers[3 * i : 3 * i + 3])
+            q, k, v = (y.view(len(x), 3, -1, 8).transpose(1, 2) for y in made)
+            scores = q @ k.transpose(-1, -2) + mask
+            if self.is_relative:
+                scores = scores + torch.ones(self.heads, 3, 8) @ torch.ones(len(x), 1, 8, 3)
+            x = x + out((scores.softmax(-1) @ v).transpose(1, 2).reshape(len(x), 3, -1))
+        return x.mean(1)
+
+
+def test_a_mask_for_all_heads_does_not_bind_those_of_two_layers() -> None:
+    found = coupled(Attention(is_relative=False).eval(), {"x": convnets.images()}).groups
+
+    heads = [group for group in found if group.kind == "heads"]
+    assert [len(group) for group in heads] == [4, 4]
+    assert heads[0].makers == ("layers.0.weight", "layers.1.weight", "layers.2.weight")
+
+
+def test_heads_stay_beside_what_no_weight_makes_for_each() -> None:
+    found = coupled(Attention(is_relative=True).eval(), {"x": convnets.images()})
+
+    assert not [group for group in found.groups if group.kind == "heads"]
+    assert found.kept["layers.0.weight", 0] == "it meets values that no weight makes"
+
+
+class Shifted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        out: Tensor = self.second(h + torch.ones(len(x), 1, 1, 1).expand_as(h)).mean((2, 3))
+        return out
+
+
+def test_what_is_the_same_for_all_channels_is_no_branch() -> None:
+    assert not groups(Shifted())["first"].is_shared

@@ -114,6 +114,28 @@ def test_layers_go_and_transformers_loads_the_rest(architecture: str, tmp_path: 
     assert len(list(slim.parameters())) < len(list(model.parameters()))
 
 
+def test_a_layer_that_computes_by_its_number_needs_gossamer(tmp_path: Path) -> None:
+    """GPT-2's third layer divides by 3; where it becomes the second, its config makes it 2."""
+    model = encoders.make("GPT2", scale_attn_by_inverse_layer_idx=True)
+
+    slim = shrunk(model, tmp_path, Shrink(layers=(0, 2)))
+
+    assert "scaling" in str(saved.save(slim, tmp_path))
+    made = lambda: encoders.make("GPT2", scale_attn_by_inverse_layer_idx=True)  # noqa: E731
+    assert torch.equal(encoders.logits(saved.load(made, tmp_path)), encoders.logits(slim))
+
+
+@pytest.mark.parametrize("layers", [(0, 2), (1, 2)])
+def test_layers_of_several_kinds_keep_theirs(layers: tuple[int, ...], tmp_path: Path) -> None:
+    kinds = ["local", "lsh", "local"]
+    model = encoders.make("Reformer", attn_layers=kinds, lsh_attn_chunk_length=4, num_buckets=2)
+
+    slim = shrunk(model, tmp_path, Shrink(layers=layers))
+
+    assert slim.config.attn_layers == [kinds[i] for i in layers]  # type: ignore[union-attr]
+    assert loaded(slim, tmp_path).state_dict().keys() == state(slim).keys()
+
+
 def state(model: nn.Module) -> dict[str, torch.Tensor]:
     return dict(model.state_dict())
 
